@@ -1,0 +1,88 @@
+"""What several verbs share: arguments, the queue's place, the key."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from batchrun.errors import KeyRefusedError, UsageError
+from batchrun.money import parse_usd
+
+PREVIEW_ORIGIN = "emulator"
+
+
+def add_manifests(parser: argparse.ArgumentParser) -> None:
+    """One or more manifests, and which of their queues is meant."""
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="a YAML file")
+    parser.add_argument("--preview", action="store_true", help="the previews' queue and folder: free, no key")
+    parser.add_argument("--db", metavar="PATH", help="the queue's file (default: .batchrun/queue.db beside the manifest)")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """How much is said, and in which form."""
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON object on standard output")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the summary")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say every step of every job")
+
+
+def queue_paths(parsed: argparse.Namespace) -> dict[Path, tuple[Path, ...]]:
+    """The queue of each manifest: manifests of one folder share one, `--db` and BATCHRUN_DB put all into one.
+
+    Raises:
+        UsageError: a database that this version cannot use.
+    """
+    asked = parsed.db or os.environ.get("BATCHRUN_DB")
+    if asked and "://" in asked:
+        raise UsageError(f"--db {asked.split('://', 1)[0]}://… is not supported by this version; give the path of a file")
+    found: dict[Path, list[Path]] = {}
+    for manifest in parsed.manifests:
+        path = _preview_of(Path(asked), parsed.preview) if asked else default_queue(manifest, preview=parsed.preview)
+        found.setdefault(path, []).append(manifest)
+    return {path: tuple(manifests) for path, manifests in found.items()}
+
+
+def default_queue(manifest: Path, *, preview: bool) -> Path:
+    """Beside the manifest, whatever the working directory."""
+    return manifest.resolve().parent / ".batchrun" / ("preview.db" if preview else "queue.db")
+
+
+def _preview_of(path: Path, preview: bool) -> Path:  # noqa: FBT001
+    return path.with_name(f"{path.stem}-preview{path.suffix}") if preview else path
+
+
+def read_key(key_file: Path | None) -> str:
+    """The provider's key, from the environment or a file.
+
+    Raises:
+        KeyRefusedError: there is none, or it cannot be one.
+    """
+    source = f"--api-key-file {key_file}" if key_file else "WAVESPEED_API_KEY"
+    try:
+        key = key_file.read_text("utf-8") if key_file else os.environ.get("WAVESPEED_API_KEY", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyRefusedError(f"{source} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from error
+    key = key.strip()
+    if not key:
+        raise KeyRefusedError(
+            f"{source} is empty or not set: a paid run needs the provider's key. "
+            "To try everything without a key and for free, add --preview"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]{1,512}", key):
+        raise KeyRefusedError(f"{source} does not hold a key: it has blanks or control characters in it")
+    return key
+
+
+def usd_argument(text: str) -> int:
+    """An amount on the command line, in micro-dollars."""
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def seconds_argument(text: str) -> float:
+    """A time on the command line: `90`, `90s`, `5m`, `2h`; in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write seconds, or for example 5m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

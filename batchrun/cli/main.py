@@ -1,0 +1,127 @@
+"""Which verb was typed, and the exit code of whatever happened. Imports nothing heavy: `--help` must be quick."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+import batchrun
+from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
+
+VERBS = {
+    "run": "generate what is new or changed (the verb may be left out before a manifest)",
+    "status": "counts, money, what is running, waiting, parked, failed and why",
+    "list": "the jobs, filtered",
+    "emulator": "the provider's API on this machine, for other programs and for rehearsals",
+}
+
+_EPILOG = """\
+examples:
+  batchrun jobs/catalog.yaml --preview    free, no key: the same pipeline on this machine
+  batchrun jobs/catalog.yaml              make what is new or changed
+  batchrun jobs/catalog.yaml --no-new     only collect what is already paid for
+  batchrun status jobs/catalog.yaml       how it stands
+
+environment:
+  WAVESPEED_API_KEY    the provider's key; never a flag
+  WAVESPEED_BASE_URL   another address of the API (default https://api.wavespeed.ai)
+  BATCHRUN_DB          the queue's file (default .batchrun/queue.db beside the manifest)
+
+exit status:
+"""
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out one command; the exit status."""
+    parser = _parser()
+    words = _with_verb(list(arguments))
+    if not words:
+        parser.print_help()
+        return int(ExitCode.USAGE)
+    if words[0] not in VERBS and not words[0].startswith("-"):
+        return _fail(_unknown(words[0]), as_json="--json" in words)
+    verb = import_module(f"batchrun.cli.{words[0]}_verb") if words[0] in VERBS else None
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, text in VERBS.items():
+        subparser = subparsers.add_parser(name, help=text, description=text, formatter_class=_Formatter)
+        if verb is not None and name == words[0]:
+            verb.add_arguments(subparser)
+    parsed = parser.parse_args(words)
+    if verb is None:
+        parser.print_help()
+        return int(ExitCode.USAGE)
+    return _carry_out(verb.main, parsed)
+
+
+def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
+    as_json = getattr(parsed, "json", False)
+    try:
+        return verb(parsed)
+    except BatchrunError as error:
+        return _fail(error, as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more; nothing to complain about
+        return 0
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+
+
+def _fail(error: BatchrunError, *, as_json: bool) -> int:
+    code = int(error.exit_code)
+    if as_json:
+        print(json.dumps(error_json(error), ensure_ascii=False, indent=2))
+    print(str(error), file=sys.stderr)
+    return code
+
+
+def error_json(error: BatchrunError) -> dict[str, object]:
+    """The one object that `--json` prints when the command could not be carried out."""
+    found: dict[str, object] = {"schema_version": 1, "exit_code": int(error.exit_code), "error": str(error)}
+    if isinstance(error, ManifestError):
+        found["problems"] = [
+            {"file": one.file, "line": one.line, "column": one.column, "path": one.path, "message": one.message}
+            for one in error.problems
+        ]
+    return found
+
+
+def _with_verb(words: list[str]) -> list[str]:
+    """`run` may be left out before a manifest or an option; verbs win."""
+    if not words or words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
+        return words
+    first = words[0]
+    is_manifest = first.endswith((".yaml", ".yml")) or "/" in first or os.sep in first
+    return ["run", *words] if is_manifest or first.startswith("-") else words
+
+
+def _unknown(word: str) -> BatchrunError:
+    nearest = get_close_matches(word, VERBS, 1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return UsageError(
+        f"{word!r} is neither a command ({', '.join(VERBS)}) nor a manifest (a path that ends in .yaml or .yml){hint}"
+    )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+
+def _parser() -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {int(code):<4} {meaning}" for code, meaning in EXIT_MEANING.items())
+    parser = argparse.ArgumentParser(
+        prog="batchrun",
+        description="Turns a catalog of product pictures into short videos, unattended, for a known amount of money.",
+        epilog=_EPILOG + codes,
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"batchrun {batchrun.__version__}")
+    return parser

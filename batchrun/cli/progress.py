@@ -1,0 +1,135 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere. An observer like any other."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, TextIO
+
+from tqdm import tqdm
+
+from batchrun.clock import Clock, rfc3339
+from batchrun.money import format_usd
+from batchrun.run.events import Event, Kind
+
+_ENDS = {
+    Kind.DONE: "done",
+    Kind.FAILED: "failed",
+    Kind.TASK_FAILED: "failed at the provider",
+    Kind.REJECTED: "rejected",
+    Kind.UNKNOWN: "unknown",
+}
+_WORTH_A_LINE = {*_ENDS, Kind.PUT_OFF, Kind.REFUSED, Kind.NOT_SENT, Kind.LEASE_LOST}
+_WHOLE_RUN = {Kind.WAITING, Kind.NOTE}
+
+
+class Progress:
+    """Hears the events of a run and shows them on standard error."""
+
+    def __init__(self, clock: Clock, *, quiet: bool, verbose: bool, preview: bool, stream: TextIO | None = None) -> None:
+        self._clock = clock
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._verbose = verbose
+        self._preview = preview
+        self._total = 0
+        self._ended = 0
+        self._reserved_usd_micros = 0
+        self._running: set[tuple[str, str]] = set()
+        self._bar: tqdm[NoReturn] | None = None
+        if self._stream.isatty() and not quiet:
+            self._bar = tqdm(
+                total=0, unit="clip", file=self._stream, dynamic_ncols=True, leave=False, smoothing=0.1,
+                bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} clips, {elapsed}<{remaining}{postfix}",
+            )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away and leave a clean line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        self._count(event)
+        if self._bar is not None:
+            self._draw()
+        if self._quiet:
+            return
+        if event.kind in _WHOLE_RUN:
+            self._line(event.detail)
+        elif self._verbose or (event.kind in _WORTH_A_LINE and not (self._bar is not None and event.kind is Kind.DONE)):
+            self._line(self._words(event))
+
+    def _count(self, event: Event) -> None:
+        job = (event.batch, event.key)
+        match event.kind:
+            case Kind.PLANNED:
+                self._total = max(event.count, self._ended)
+            case Kind.INTENT:
+                self._reserved_usd_micros += event.usd_micros
+                self._running.add(job)
+            case kind if kind in _ENDS:
+                self._ended += 1
+                self._total = max(self._total, self._ended)
+        if event.kind in {*_ENDS, Kind.COMPLETED, Kind.REFUSED, Kind.NOT_SENT}:
+            self._running.discard(job)
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            return
+        self._bar.total = self._total
+        self._bar.n = self._ended
+        money = "preview, free" if self._preview else f"{format_usd(self._reserved_usd_micros)} this run"
+        self._bar.set_postfix_str(f"{len(self._running)} running, {money}", refresh=False)
+        self._bar.refresh()
+
+    def _words(self, event: Event) -> str:
+        what = _ENDS.get(event.kind, event.kind.value.replace("_", " "))
+        count = f" ({self._ended}/{self._total})" if event.kind in _ENDS else ""
+        detail = f": {event.detail}" if event.detail else ""
+        name = f"{event.batch}/{event.key} " if event.key else ""
+        return f"{name}{what}{count}{detail}"
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            moment = rfc3339(self._clock.now_ms())[11:19]
+            print(f"{moment} {text}", file=self._stream, flush=True)
+
+
+class EventLog:
+    """Every event as a JSON line."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._clock = clock
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        row = {"at": rfc3339(self._clock.now_ms()), "event": event.kind.value}
+        row |= {name: value for name, value in (("batch", event.batch), ("id", event.key), ("detail", event.detail)) if value}
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def both(*observers: Callable[[Event], None]) -> Callable[[Event], None]:
+    """One observer that tells several."""
+
+    def tell(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return tell

@@ -1,0 +1,183 @@
+"""`batchrun [run] MANIFEST…`: make what is new or changed."""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from batchrun.cli import common
+from batchrun.cli.main import error_json
+from batchrun.cli.progress import EventLog, Progress, both
+from batchrun.clock import Clock, SystemClock
+from batchrun.errors import ExitCode, UsageError
+from batchrun.manifest.catalogue import models
+from batchrun.manifest.jobs import Batch, Limits
+from batchrun.manifest.read import load_manifest
+from batchrun.money import decimal_usd
+from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url, is_loopback
+from batchrun.run import summary
+from batchrun.run.session import Options, Result, Session, origin
+from batchrun.run.stop import Stop, on_signals
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    common.add_manifests(parser)
+    parser.add_argument("--no-new", action="store_true", help="buy nothing: only collect what is paid for")
+    parser.add_argument(
+        "--max-spend", type=common.usd_argument, metavar="USD", help="this run spends at most so much"
+    )
+    parser.add_argument(
+        "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
+        help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
+    )  # fmt: skip
+    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="read the key from a file")
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="append every event as a JSON line")
+    common.add_output(parser)
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run, print the summary, return the exit status."""
+    return asyncio.run(_main(parsed, SystemClock()))
+
+
+async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
+    stop = Stop()
+    queues = common.queue_paths(parsed)
+    base_url = check_base_url(os.environ.get("WAVESPEED_BASE_URL") or DEFAULT_BASE_URL)
+    key = None if parsed.preview else common.read_key(parsed.api_key_file)
+    results: list[Result] = []
+    loaded: list[Batch] = []
+    with (
+        on_signals(stop),
+        Progress(clock, quiet=parsed.quiet, verbose=parsed.verbose, preview=parsed.preview) as progress,
+    ):
+        log = EventLog(parsed.log_file, clock) if parsed.log_file else None
+        try:
+            observer = both(progress, log) if log else progress
+            for queue_path, manifests in queues.items():
+                async with AsyncExitStack() as stack:
+                    options = Options(
+                        kind="paid",
+                        base_url=base_url,
+                        origin=origin(base_url),
+                        key=key,
+                        queue_path=queue_path,
+                        manifests=manifests,
+                        no_new=parsed.no_new,
+                        max_spend_usd_micros=_rest(parsed.max_spend, results),
+                        grace_s=parsed.grace,
+                    )
+                    if parsed.preview:
+                        options = await _on_emulator(options, clock, stack)
+                    session = Session(
+                        options,
+                        _loader(parsed, options, loaded),
+                        clock=clock,
+                        stop=stop,
+                        observer=observer,
+                        chance=random.Random(),  # noqa: S311  # jitter
+                        new_id=lambda: secrets.token_hex(8),
+                    )
+                    results.append(await session.run())
+                if stop.drain.is_set():
+                    break
+        finally:
+            if log is not None:
+                log.close()
+    return _report(parsed, summary.merged(results), loaded)
+
+
+def _rest(max_spend_usd_micros: int | None, results: Sequence[Result]) -> int | None:
+    """What is left of `--max-spend` for the next queue."""
+    if max_spend_usd_micros is None:
+        return None
+    return max(0, max_spend_usd_micros - sum(result.run_balance.committed_usd_micros for result in results))
+
+
+async def _on_emulator(options: Options, clock: Clock, stack: AsyncExitStack) -> Options:
+    """The same run against the API on this machine, as fast as it renders."""
+    from batchrun.emulator.faults import Dice  # noqa: PLC0415  # a paid run does not need the emulator
+    from batchrun.emulator.latency import Latency  # noqa: PLC0415
+    from batchrun.emulator.server import serve  # noqa: PLC0415
+    from batchrun.emulator.world import World  # noqa: PLC0415
+
+    folder = options.queue_path.parent / "preview"
+    world = World(clock, Latency(None), Dice(), folder=folder)
+    emulator = await stack.enter_async_context(serve(world))
+    cores = os.cpu_count() or 2
+    return replace(
+        options,
+        kind="preview",
+        base_url=emulator.base_url,
+        origin=common.PREVIEW_ORIGIN,
+        key=None,
+        limits=Limits(concurrency=cores, per_minute=100_000, poll_s=0.2, settle_s=1.0),
+    )
+
+
+def _loader(
+    parsed: argparse.Namespace, options: Options, loaded: list[Batch]
+) -> Callable[[], Sequence[Batch]]:
+    """Reads the manifests of one queue; every problem of every one of them at once."""
+
+    def load() -> Sequence[Batch]:
+        fast = parsed.preview or is_loopback(options.base_url)
+        batches = [load_manifest(path, fast=fast, previews=parsed.preview) for path in options.manifests]
+        _check_together(batches, options)
+        loaded.extend(batch for batch in batches if batch not in loaded)
+        return batches
+
+    return load
+
+
+def _check_together(batches: Sequence[Batch], options: Options) -> None:
+    names: dict[str, Path] = {}
+    for batch in batches:
+        first = names.setdefault(batch.name, batch.path)
+        if first != batch.path:
+            raise UsageError(f"{first} and {batch.path} are both named {batch.name!r}; give one of them another `name:`")
+        if options.kind == "paid" and not batch.caps.any and options.max_spend_usd_micros is None:
+            raise UsageError(
+                f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
+                "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
+            )
+
+
+def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch]) -> int:
+    command = " ".join(str(path) for path in parsed.manifests)
+    reasons = summary.exit_reasons(result, command + (" --preview" if parsed.preview else ""))
+    code = summary.exit_code(reasons, result)
+    if result.problem is not None:
+        print(str(result.problem), file=sys.stderr)
+    real_price = sum(_real_price(batch) for batch in loaded)
+    if parsed.json:
+        found = dict(summary.run_json(result, reasons, code))
+        if parsed.preview:
+            found["preview"] = True
+            found["would_cost_usd"] = decimal_usd(real_price)
+        if result.problem is not None:
+            found |= error_json(result.problem)
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return int(code)
+    for line in summary.run_lines(result, reasons, preview=parsed.preview, real_price_usd_micros=real_price):
+        print(line)
+    if code in (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.NEEDS_PERSON):
+        for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
+            print(f"videos: {os.path.relpath(folder)}")
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return int(code)
+
+
+def _real_price(batch: Batch) -> int:
+    """What the batch would cost by the price list, or by `max_price` where that is set."""
+    table = models()[batch.model].price_usd_micros
+    return sum(spec.price_usd_micros or table[spec.duration_s] for spec in batch.jobs)

@@ -1,0 +1,120 @@
+"""`batchrun status MANIFEST…`: how a queue stands. Only looks."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchrun.cli import common
+from batchrun.clock import Clock, SystemClock
+from batchrun.errors import QueueError
+from batchrun.money import decimal_usd, format_usd
+from batchrun.queue.records import Balance, Scope
+from batchrun.queue.states import JobState
+from batchrun.queue.store import Queue
+from batchrun.queue.views import BatchView, JobView
+from batchrun.run.summary import SCHEMA_VERSION, counts_json, counts_of, problem_lines, problems_json
+
+
+@dataclass(slots=True)
+class Standing:
+    """How the asked batches stand."""
+
+    batches: list[BatchView] = field(default_factory=list)
+    balances: dict[str, Balance] = field(default_factory=dict)
+    running: list[tuple[str, JobView]] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    common.add_manifests(parser)
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON object on standard output")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Print how it stands."""
+    clock = SystemClock()
+    standing = asyncio.run(_look(common.queue_paths(parsed), clock, preview=parsed.preview))
+    if parsed.json:
+        print(json.dumps(_json(standing), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(_lines(standing, clock.now_ms())))
+    return 0
+
+
+async def open_to_look(path: Path, clock: Clock, *, preview: bool) -> Queue:
+    """The queue, which must exist."""
+    return await Queue.open(path, clock, kind="preview" if preview else "paid", origin=None, create=False)
+
+
+def batches_of(views: Sequence[BatchView], manifests: Sequence[Path], queue: Queue) -> list[BatchView]:
+    """The batches that were last read from these manifests.
+
+    Raises:
+        QueueError: the queue knows none of them.
+    """
+    wanted = {path.resolve() for path in manifests}
+    found = [view for view in views if queue.real_path(view.manifest) in wanted]
+    if not found:
+        shown = ", ".join(str(path) for path in manifests)
+        raise QueueError(f"the queue knows nothing of {shown} yet; batchrun {shown} reads it")
+    return found
+
+
+async def _look(queues: dict[Path, tuple[Path, ...]], clock: Clock, *, preview: bool) -> Standing:
+    standing = Standing()
+    for path, manifests in queues.items():
+        queue = await open_to_look(path, clock, preview=preview)
+        try:
+            for view in batches_of(await queue.batch_views(), manifests, queue):
+                standing.batches.append(view)
+                standing.balances[view.name] = await queue.balance(Scope(batch_id=view.batch_id))
+                jobs = await queue.jobs(view.batch_id)
+                standing.running += [(view.name, job) for job in jobs if job.state is JobState.RUNNING]
+        finally:
+            await queue.close()
+    return standing
+
+
+def _total(standing: Standing) -> Balance:
+    return Balance(
+        held_usd_micros=sum(balance.held_usd_micros for balance in standing.balances.values()),
+        spent_usd_micros=sum(balance.spent_usd_micros for balance in standing.balances.values()),
+    )
+
+
+def _json(standing: Standing) -> dict[str, object]:
+    total = _total(standing)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **counts_json(standing.batches, None),
+        "spent_usd": decimal_usd(total.spent_usd_micros),
+        "held_usd": decimal_usd(total.held_usd_micros),
+        "running_jobs": [
+            {"batch": batch, "id": job.key, "prediction_id": job.prediction_id, "submitted_ms": job.submitted_ms}
+            for batch, job in standing.running
+        ],
+        "not_fine": problems_json(standing.batches),
+    }
+
+
+def _lines(standing: Standing, now_ms: int) -> list[str]:
+    lines: list[str] = []
+    for view in standing.batches:
+        counts = counts_of(view, None)
+        words = [f"{count} {name}" for name, count in counts.items() if count and name not in ("total", "up_to_date")]
+        balance = standing.balances[view.name]
+        held = f", {format_usd(balance.held_usd_micros)} held" if balance.held_usd_micros else ""
+        lines.append(f"{view.name}: {counts['total']} jobs: {', '.join(words)}")
+        lines.append(f"  {format_usd(balance.spent_usd_micros)} spent{held}")
+    for batch, job in standing.running[:_SHOWN]:
+        age_s = (now_ms - (job.submitted_ms or now_ms)) // 1000
+        lines.append(f"  {batch}/{job.key}: running for {age_s} s, prediction {job.prediction_id}")
+    if len(standing.running) > _SHOWN:
+        lines.append(f"  … and {len(standing.running) - _SHOWN} more are running")
+    return lines + problem_lines(standing.batches)
+
+
+_SHOWN = 10

@@ -1,0 +1,113 @@
+"""The fault menu: what can go wrong at a provider, each under a name, drawn by chance from a seed."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """One thing that goes wrong. The first word says where."""
+
+    SUBMIT_DROP_BEFORE = "submit_drop_before"
+    """The connection closes before the request is looked at: nothing is created."""
+    SUBMIT_DROP_AFTER = "submit_drop_after"
+    """The prediction is created and charged, then the connection closes."""
+    SUBMIT_500 = "submit_500"
+    """500 with the provider's envelope; nothing is created."""
+    SUBMIT_502_AFTER = "submit_502_after"
+    """Created and charged, then a gateway's HTML page with 502."""
+    SUBMIT_NO_ID = "submit_no_id"
+    """Created and charged, then 200 without an id."""
+    SUBMIT_TRUNCATED = "submit_truncated"
+    """Created and charged, then 200 with half a JSON text."""
+    SUBMIT_429 = "submit_429"
+    """Throttled with `Retry-After: 1`; nothing is created."""
+    SUBMIT_NO_CREDIT = "submit_no_credit"
+    """400 with code 1407."""
+    POLL_500 = "poll_500"
+    POLL_DROP = "poll_drop"
+    POLL_HTML = "poll_html"
+    """A gateway's HTML page with 200."""
+    POLL_TRUNCATED = "poll_truncated"
+    POLL_404 = "poll_404"
+    TASK_FAILED = "task_failed"
+    """The task fails with code 1405 and is refunded later."""
+    TASK_UNAVAILABLE = "task_unavailable"
+    """The task fails with code 5003."""
+    TASK_MODERATION = "task_moderation"
+    """The task fails with code 1200."""
+    TASK_STUCK = "task_stuck"
+    """The task never leaves `processing`."""
+    TICKET_500 = "ticket_500"
+    PUT_500 = "put_500"
+    PUT_DROP = "put_drop"
+    OUTPUT_404 = "output_404"
+    OUTPUT_DROP = "output_drop"
+    """The download is cut in the middle."""
+    OUTPUT_HTML = "output_html"
+    """An HTML page with 200 instead of the clip."""
+    OUTPUT_SHORT = "output_short"
+    """Half of the clip, with a Content-Length that fits it."""
+
+
+PRESETS: dict[str, dict[Fault, float]] = {
+    "typical": {
+        Fault.POLL_500: 0.01,
+        Fault.POLL_DROP: 0.01,
+        Fault.TASK_FAILED: 0.01,
+        Fault.OUTPUT_DROP: 0.01,
+        Fault.TICKET_500: 0.005,
+    },
+    "storm": {
+        fault: 0.08
+        for fault in Fault
+        if fault
+        not in (Fault.SUBMIT_NO_CREDIT, Fault.TASK_STUCK, Fault.TASK_MODERATION, Fault.POLL_404, Fault.SUBMIT_NO_ID)
+    },
+}
+
+
+def parse_faults(text: str) -> dict[Fault, float]:
+    """`typical`, `storm`, or `NAME=P,NAME=P` with probabilities from 0 to 1.
+
+    Raises:
+        ValueError: an unknown name or a number out of range.
+    """
+    if text in PRESETS:
+        return dict(PRESETS[text])
+    found: dict[Fault, float] = {}
+    for item in filter(None, text.split(",")):
+        name, _, chance = item.partition("=")
+        try:
+            fault, probability = Fault(name.strip()), float(chance or "1")
+        except ValueError:
+            known = ", ".join([*PRESETS, *Fault])
+            raise ValueError(f"{item!r} is not a fault; write NAME=P with one of: {known}") from None
+        if not 0 <= probability <= 1:
+            raise ValueError(f"{item!r}: the probability must be from 0 to 1")
+        found[fault] = probability
+    return found
+
+
+@dataclass(slots=True)
+class Dice:
+    """Throws for each fault; the same seed throws the same."""
+
+    chances: Mapping[Fault, float] = field(default_factory=dict)
+    seed: int = 0
+    _random: random.Random = field(init=False)
+    thrown: dict[Fault, int] = field(default_factory=dict)
+    """How often each fault happened."""
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311  # a rehearsal, not a secret
+
+    def throw(self, *faults: Fault) -> Fault | None:
+        """The first of the faults that happens now, or None."""
+        for fault in faults:
+            chance = self.chances.get(fault, 0.0)
+            if chance and self._random.random() < chance:
+                self.thrown[fault] = self.thrown.get(fault, 0) + 1
+                return fault
+        return None

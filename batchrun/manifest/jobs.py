@@ -1,0 +1,124 @@
+"""What a manifest says once it is read and checked: frozen values, everything filled in, money in micro-dollars."""
+
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from batchrun.manifest.fingerprint import FINGERPRINT_VERSION, Content, fingerprint
+from batchrun.manifest.pictures import Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How fast and how carefully. Times in seconds, money in micro-dollars."""
+
+    concurrency: int
+    """Predictions that run at the provider at once, over all processes of the queue."""
+    per_minute: int
+    """Submissions in any 60 seconds, over all processes of the queue."""
+    poll_s: float = 5.0
+    """Two checks of one prediction are at least this far apart."""
+    settle_s: float = 300.0
+    """How long the evidence about an unknown submit is given before absence may be concluded."""
+    stuck_after_s: float = 3600.0
+    """A prediction older than this is shown as stuck and gives its slot back; its money stays held."""
+    max_unknown: int = 3
+    """Above this many unknown attempts in the queue nothing new is submitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How much may be spent. None is no such cap; money in micro-dollars."""
+
+    budget_usd_micros: int | None = None
+    """This batch, for ever."""
+    daily_budget_usd_micros: int | None = None
+    """This batch, a calendar day in `zone`."""
+    campaign: str | None = None
+    campaign_budget_usd_micros: int | None = None
+    """Every manifest of the queue that names the campaign, for ever."""
+    campaign_daily_budget_usd_micros: int | None = None
+    keep_balance_usd_micros: int | None = None
+    """Best effort: others may spend from the same account."""
+    unlimited: bool = False
+    """`budget: none` was written on purpose."""
+    zone: tzinfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    @property
+    def any(self) -> bool:
+        """Whether something bounds the spending, or a person said that nothing shall."""
+        bounds = (
+            self.budget_usd_micros,
+            self.daily_budget_usd_micros,
+            self.campaign_budget_usd_micros,
+            self.campaign_daily_budget_usd_micros,
+        )
+        return self.unlimited or any(bound is not None for bound in bounds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One video to make."""
+
+    key: str
+    """The job's id in the manifest."""
+    position: int
+    prompt: str
+    negative_prompt: str
+    guidance_hundredths: int
+    duration_s: int
+    image_path: Path | None
+    """A local picture, absolute; None when the picture is a URL."""
+    image_url: str | None
+    picture: Picture | None
+    """The facts of the local picture."""
+    priority: int
+    tags: tuple[str, ...]
+    output: Path
+    """Where the video goes, absolute."""
+    price_usd_micros: int
+    """The highest price at which this job may be bought."""
+    model: str
+
+    @property
+    def content(self) -> Content:
+        """What would be sent."""
+        return Content(
+            model=self.model,
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            guidance_hundredths=self.guidance_hundredths,
+            duration_s=self.duration_s,
+            image_sha256=self.picture.sha256 if self.picture else None,
+            image_url=self.image_url,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of what would be sent, in version `fp_version`."""
+        return fingerprint(self.content)
+
+    @property
+    def fp_version(self) -> int:
+        """The rule by which `fingerprint` was made."""
+        return FINGERPRINT_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One manifest, read and checked as a whole."""
+
+    path: Path
+    """The manifest, absolute."""
+    name: str
+    model: str
+    limits: Limits
+    caps: Caps
+    jobs: tuple[JobSpec, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def worst_price_usd_micros(self) -> int:
+        """What every job of the manifest would cost together."""
+        return sum(job.price_usd_micros for job in self.jobs)

@@ -1,0 +1,120 @@
+"""Collects problems with their place, up to a bound, and words pydantic's findings for people."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from batchrun.errors import ManifestError, Problem
+from batchrun.manifest.yamltext import Loc, Node
+
+MAX_LISTED = 200
+_SHOWN_CHARS = 60
+
+
+class Problems:
+    """Everything found wrong with one manifest."""
+
+    def __init__(self, shown: str, root: Node) -> None:
+        self._shown = shown
+        self._root = root
+        self._found: list[Problem] = []
+        self._unlisted_count = 0
+
+    def add(self, loc: Loc, message: str, *, at_key: bool = False) -> None:
+        """Note a problem of the value (or the key) at `loc`."""
+        if len(self._found) >= MAX_LISTED:
+            self._unlisted_count += 1
+            return
+        line, column = self._root.locate_key(loc) if at_key else self._root.locate(loc)
+        self._found.append(Problem(self._shown, line, column, show_path(loc), message))
+
+    def line_of(self, loc: Loc) -> int:
+        """The line of the value at `loc`, for messages that point at another place."""
+        return self._root.locate(loc)[0]
+
+    def add_all(self, error: ValidationError, at: Loc, model: type[BaseModel]) -> None:
+        """Note what pydantic found in the value at `at`."""
+        seen: set[Loc] = set()
+        for detail in error.errors(include_url=False):
+            loc = (*at, *_without_union_arms(detail["loc"]))
+            if loc in seen:  # both arms of a union complain about one value
+                continue
+            seen.add(loc)
+            unknown_key = detail["type"] == "extra_forbidden"
+            self.add(loc, _unknown_key(detail, model) if unknown_key else _message(detail), at_key=unknown_key)
+
+    def raise_if_any(self) -> None:
+        """Raise ManifestError with all of them."""
+        if self._found:
+            raise ManifestError(self._found, self._unlisted_count)
+
+
+def show_path(loc: Loc) -> str:
+    """`("jobs", 3, "prompt")` as `jobs[3].prompt`; entries count from 0, as in every path language."""
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
+    return shown.removeprefix(".")
+
+
+def _without_union_arms(loc: Loc) -> Loc:
+    """Pydantic puts the name of a union's arm or validator into the path; people did not write it."""
+    return tuple(step for step in loc if not (isinstance(step, str) and ("[" in step or step in {"int", "literal"})))
+
+
+def _unknown_key(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    key = str(detail["loc"][-1])
+    for step in detail["loc"][:-1]:
+        annotation = model.model_fields[str(step)].annotation
+        arms = getattr(annotation, "__args__", (annotation,))
+        model = next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, BaseModel)), model)
+    known = list(model.model_fields)
+    nearest = get_close_matches(key, known, 1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"unknown key {key!r}; {hint}known keys: {', '.join(known)}"
+
+
+def _message(detail: ErrorDetails) -> str:
+    context: dict[str, Any] = detail.get("ctx", {})
+    value = _show(detail.get("input"))
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(context["error"])
+        case "string_type":
+            return f"{value} is not text; write text (in quotes when in doubt)"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"{value} is not a whole number"
+        case "decimal_parsing" | "decimal_type" | "float_parsing" | "float_type" | "finite_number":
+            return f"{value} is not a number"
+        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
+            return f"{value} is out of range; {_range(context)}"
+        case "list_type" | "tuple_type":
+            return f"{value} is not a list"
+        case "dict_type" | "model_type":
+            return f"{value} is not a mapping of keys to values"
+        case "string_too_short" | "too_short":
+            return "must not be empty"
+        case "string_too_long":
+            return f"is longer than {context['max_length']} characters"
+        case "literal_error":
+            return f"{value} is not accepted; accepted: {context['expected']}"
+        case _:
+            return f"{value}: {detail['msg']}"
+
+
+def _range(context: dict[str, Any]) -> str:
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    return "accepted: " + ", ".join(f"{words[key]} {bound}" for key, bound in context.items() if key in words)
+
+
+def _show(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

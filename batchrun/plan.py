@@ -1,0 +1,163 @@
+"""The manifest against the queue: what would run, and why. Decisions only; the queue carries them out (`queue.intake`)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from batchrun.errors import QueueError
+from batchrun.manifest.jobs import JobSpec
+from batchrun.queue.failures import PERSON_KINDS, FailureKind, may_try_again
+from batchrun.queue.intake import Intake
+from batchrun.queue.records import KnownJob
+from batchrun.queue.states import NEEDS_PERSON, PAID_FOR, JobState
+
+RETENTION_MS = 7 * 86_400_000
+"""How long the provider keeps outputs (docs: what-are-predictions)."""
+
+
+class Reason(StrEnum):
+    """Why a job will be worked on, or not."""
+
+    NEW = "new"
+    PROMPT_CHANGED = "prompt changed"
+    PICTURE_CHANGED = "picture changed"
+    SETTINGS_CHANGED = "settings changed"
+    WAITING = "waiting"
+    """Queued by an earlier run and not bought yet."""
+    IN_FLIGHT = "in flight"
+    """Paid for: it only needs to be collected."""
+    CHANGED_IN_FLIGHT = "changed in flight"
+    """The clip of the old text is paid for and collected first."""
+    OUTPUT_MISSING = "output missing"
+    """The file is gone and is fetched again from the provider: free."""
+    OUTPUT_LOST = "output lost"
+    """The file is gone, here and at the provider: only a person can ask for a new take."""
+    TRY_AGAIN = "failed before, tried again"
+    FAILED_BEFORE = "failed before"
+    NEEDS_PERSON = "needs a person"
+    CANCELLED = "cancelled"
+    UP_TO_DATE = "up to date"
+
+
+BUYS = frozenset(
+    {
+        Reason.NEW,
+        Reason.PROMPT_CHANGED,
+        Reason.PICTURE_CHANGED,
+        Reason.SETTINGS_CHANGED,
+        Reason.WAITING,
+        Reason.TRY_AGAIN,
+    }
+)
+"""Reasons for which money is spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One job of the manifest and what is to happen with it."""
+
+    spec: JobSpec
+    reason: Reason
+    known: KnownJob | None
+
+
+def decide(spec: JobSpec, known: KnownJob | None, *, file_stands: bool, now_ms: int) -> Reason:
+    """Why (and so whether) a job runs.
+
+    Args:
+        spec: the job as the manifest has it now.
+        known: what the queue knows of it.
+        file_stands: whether a file stands under the output that the queue knows.
+        now_ms: the present, for the provider's retention.
+    """
+    if known is None:
+        return Reason.NEW
+    if known.fingerprint != spec.fingerprint:
+        in_flight = known.state in PAID_FOR or known.state is JobState.PARKED
+        return Reason.CHANGED_IN_FLIGHT if in_flight else _what_changed(spec, known)
+    if known.state in NEEDS_PERSON - PAID_FOR:
+        return Reason.NEEDS_PERSON
+    if known.state in PAID_FOR:
+        return Reason.IN_FLIGHT
+    match known.state:
+        case JobState.QUEUED:
+            return Reason.WAITING
+        case JobState.FAILED:
+            return _after_failure(known, file_stands=file_stands)
+        case JobState.CANCELLED:
+            return Reason.CANCELLED
+        case _:
+            return Reason.UP_TO_DATE if file_stands else _missing(known, now_ms)
+
+
+def _what_changed(spec: JobSpec, known: KnownJob) -> Reason:
+    new, old = spec.content, known.revision
+    if (new.image_sha256, new.image_url) != (old.image_sha256, old.image_url):
+        return Reason.PICTURE_CHANGED
+    return Reason.PROMPT_CHANGED if new.prompt != old.prompt else Reason.SETTINGS_CHANGED
+
+
+def _after_failure(known: KnownJob, *, file_stands: bool) -> Reason:
+    kind = known.failure_kind or ""
+    if kind == FailureKind.OUTPUT_OCCUPIED:
+        return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
+    if kind == FailureKind.PICTURE_UNUSABLE or may_try_again(kind, known.failed_attempts):
+        return Reason.TRY_AGAIN  # nothing was bought for an unusable picture, and the manifest's check has just passed
+    return Reason.NEEDS_PERSON if kind in PERSON_KINDS else Reason.FAILED_BEFORE
+
+
+def _missing(known: KnownJob, now_ms: int) -> Reason:
+    kept = known.output_url is not None and now_ms - (known.completed_ms or 0) < RETENTION_MS
+    return Reason.OUTPUT_MISSING if kept else Reason.OUTPUT_LOST
+
+
+def make_plan(
+    specs: Sequence[JobSpec],
+    known: Mapping[str, KnownJob],
+    now_ms: int,
+    stands: Callable[[Path], bool] = Path.exists,
+) -> list[Planned]:
+    """What is to happen with every job of a manifest.
+
+    Raises:
+        QueueError: the folder of finished clips is gone, as when a disk is not mounted.
+    """
+    _check_folders(known.values(), stands)
+    plan: list[Planned] = []
+    for spec in specs:
+        job = known.get(spec.key)
+        file_stands = job is not None and stands(job.output)
+        plan.append(Planned(spec, decide(spec, job, file_stands=file_stands, now_ms=now_ms), job))
+    return plan
+
+
+def _check_folders(known: Iterable[KnownJob], stands: Callable[[Path], bool]) -> None:
+    finished = [job for job in known if job.state is JobState.DONE]
+    for folder in {job.output.parent for job in finished}:
+        if not stands(folder):
+            count = sum(job.output.parent == folder for job in finished)
+            raise QueueError(
+                f"the folder {folder} is gone, and {count} finished clips were in it. Mount the disk again; or make the "
+                "folder anew to have the clips fetched again while the provider still keeps them"
+            )
+
+
+def intakes(plan: Sequence[Planned], stored_path: Callable[[Path], str]) -> list[Intake]:
+    """The plan as the queue's moves."""
+    return [_intake(planned, stored_path) for planned in plan]
+
+
+def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
+    spec, known, reason = planned.spec, planned.known, planned.reason
+    return Intake(
+        spec=spec,
+        stored_output=stored_path(spec.output),
+        stored_image=stored_path(spec.image_path) if spec.image_path else None,
+        job_id=known.job_id if known else None,
+        old_revision_id=known.revision.revision_id if known else None,
+        revise=reason in (Reason.PROMPT_CHANGED, Reason.PICTURE_CHANGED, Reason.SETTINGS_CHANGED),
+        retry=reason is Reason.TRY_AGAIN,
+        refetch=reason is Reason.OUTPUT_MISSING,
+        take=known.revision.take if known else 1,
+    )

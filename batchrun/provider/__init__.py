@@ -1,0 +1,1 @@
+"""The paid API. Alone knows aiohttp's client errors and the wire format."""

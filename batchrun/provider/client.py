@@ -1,0 +1,220 @@
+"""The provider's API, one method a call. Source: `docs/rest-api` and the pages named at each method."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+
+from batchrun.clock import Clock, rfc3339
+from batchrun.money import parse_usd
+from batchrun.provider import wire
+from batchrun.provider.http import Http, PaidBody, RawAnswer, TooLateError, describe, translated
+from batchrun.provider.outcome import (
+    NotAllowedError,
+    NotFoundError,
+    NotSent,
+    Prediction,
+    RefusedError,
+    SubmitOutcome,
+    TryLaterError,
+    Unknown,
+)
+
+API = "/api/v3"
+SUBMIT_TIMEOUT_S = 60.0
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MICROS_FROM = 10_000
+"""An old revision of the billing page writes micro-dollars: no clip costs ten thousand dollars."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingRow:
+    """One movement in the provider's own books."""
+
+    kind: str
+    """`deduct` or `refund`."""
+    prediction_id: str
+    amount_usd_micros: int
+
+
+class Client:
+    """The calls of the API that batchrun uses."""
+
+    def __init__(self, http: Http, clock: Clock) -> None:
+        self._http = http
+        self._clock = clock
+
+    async def submit(self, model: str, inputs: Mapping[str, object], send_by_boot_s: float) -> SubmitOutcome:
+        """Buy one clip: exactly one POST, no redirect, no retry. (`docs/submit-task`)
+
+        Args:
+            model: the model's id; stands in the path as it is.
+            inputs: the documented fields only.
+            send_by_boot_s: on `clock.boot_s`; after it nothing is sent any more.
+        """
+        data = json.dumps(inputs, ensure_ascii=False, default=_json_number).encode()
+        body = PaidBody(data, self._clock, send_by_boot_s)
+        try:
+            raw = await self._http.api("POST", f"{API}/{model}", body=body, timeout_s=SUBMIT_TIMEOUT_S)
+        except (aiohttp.ClientError, OSError, TimeoutError, TooLateError) as error:
+            if not body.started:
+                return NotSent(f"not sent: {_cause(error)}")
+            body.abort()
+            return Unknown(f"sent, and no answer: {describe(error)}")
+        except BaseException:
+            body.abort()
+            raise
+        return wire.submit_outcome(wire.decode(raw.status, raw.body), raw.retry_after_s)
+
+    async def result(self, prediction_id: str) -> Prediction:
+        """Where a prediction is. A failed task is an answer, not an error. (`docs/get-result`)
+
+        Raises:
+            TryLaterError, NotFoundError, NotAllowedError, RefusedError.
+        """
+        answer = await self._ask("GET", f"{API}/predictions/{prediction_id}/result", doing="poll")
+        prediction = wire.prediction_of(answer.data)
+        if prediction is None or prediction.prediction_id != prediction_id:
+            raise TryLaterError("poll: the answer is about no or another prediction")
+        return prediction
+
+    async def list_page(
+        self, model: str, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
+    ) -> list[Prediction]:
+        """One page of the account's predictions, newest first; page until a short one. (`docs-common-api/predictions`)
+
+        Raises: as `result`.
+        """
+        body = {
+            "page": page,
+            "page_size": page_size,
+            "model": model,
+            "created_after": rfc3339(created_after_ms),
+            "created_before": rfc3339(created_before_ms),
+        }
+        answer = await self._ask("POST", f"{API}/predictions", body=body, doing="list")
+        found = (wire.prediction_of(item) for item in _items(answer.data))
+        return [prediction for prediction in found if prediction is not None]
+
+    async def balance(self) -> int:
+        """The account's balance in micro-dollars. (`docs-common-api/balance`) Raises: as `result`."""
+        answer = await self._ask("GET", f"{API}/balance", doing="balance")
+        return _usd(_field(answer.data, "balance"), "balance")
+
+    async def price(self, model: str, inputs: Mapping[str, object]) -> int:
+        """What these inputs would cost today, in micro-dollars. (`model/price`) Raises: as `result`."""
+        answer = await self._ask(
+            "POST", f"{API}/model/price", body={"model_id": model, "inputs": dict(inputs)}, doing="price"
+        )
+        price = _field(answer.data, "discounted_price")
+        return _usd(price if price is not None else _field(answer.data, "price"), "price")
+
+    async def billing(self, prediction_ids: list[str], page: int = 1, page_size: int = 100) -> list[BillingRow]:
+        """The charges and refunds of these predictions. (`docs-common-api/billings`) Raises: as `result`."""
+        body = {"page": page, "page_size": page_size, "prediction_uuids": prediction_ids, "sort": "created_at ASC"}
+        answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
+        return [row for item in _items(answer.data) if (row := _billing_row(item)) is not None]
+
+    async def upload_ticket(self, filename: str, size_bytes: int, content_type: str) -> Mapping[str, Any]:
+        """A place to PUT a file. (`docs/upload-files-api`) Raises: as `result`."""
+        body = {"filename": filename, "size": size_bytes, "content_type": content_type}
+        answer = await self._ask("POST", f"{API}/media/uploads", body=body, doing="upload")
+        return answer.data if isinstance(answer.data, dict) else {}
+
+    async def upload_put(self, url: str, data: bytes, headers: Mapping[str, str]) -> None:
+        """The bytes to their place. Raises TryLaterError, RefusedError."""
+        raw = await self._http.put(url, data, headers, _upload_timeout_s(len(data)))
+        if not 200 <= raw.status < 300:  # noqa: PLR2004
+            self._raise(raw, "upload")
+
+    async def upload_form(self, filename: str, data: bytes, content_type: str) -> str:
+        """The older way to upload, through the API itself: the file's URL. Raises: as `result`."""
+        form = aiohttp.FormData()
+        form.add_field("file", data, filename=filename, content_type=content_type)
+        with translated("upload"):
+            raw = await self._http.api(
+                "POST", f"{API}/media/upload/binary", body=form, timeout_s=_upload_timeout_s(len(data))
+            )
+        answer = self._checked(raw, "upload")
+        url = _field(answer.data, "download_url")
+        if not isinstance(url, str) or not url:
+            raise RefusedError("upload: the answer names no address of the file")
+        return url
+
+    async def _ask(self, method: str, path: str, *, doing: str, body: object = None) -> wire.Answer:
+        data = json.dumps(body, default=_json_number).encode() if body is not None else None
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        with translated(doing):
+            raw = await self._http.api(method, path, body=data, headers=headers)
+        return self._checked(raw, doing)
+
+    def _checked(self, raw: RawAnswer, doing: str) -> wire.Answer:
+        answer = wire.decode(raw.status, raw.body)
+        if not wire.is_success(answer):
+            self._raise(raw, doing)
+        return answer
+
+    def _raise(self, raw: RawAnswer, doing: str) -> None:
+        """The one table from an answer that is no success to what the caller does next."""
+        answer = wire.decode(raw.status, raw.body)
+        ok = 200 <= raw.status < 300  # noqa: PLR2004
+        status = answer.code if ok and answer.code is not None else raw.status
+        message = f"{doing}: HTTP {raw.status}: {answer.message}"
+        if status in (401, 403):
+            raise NotAllowedError(message, status)
+        if status == 404 and answer.enveloped:  # noqa: PLR2004
+            raise NotFoundError(message)
+        if status in _RETRYABLE or not answer.enveloped:
+            raise TryLaterError(message, raw.retry_after_s, throttled=status == 429)  # noqa: PLR2004
+        raise RefusedError(message)
+
+
+def _cause(error: BaseException) -> str:
+    """aiohttp wraps what the body's writer raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TooLateError):
+            return "the time in which it had to leave was over (was the machine asleep?)"
+        cause = cause.__cause__
+    return describe(error)
+
+
+def _upload_timeout_s(size_bytes: int) -> float:
+    return 120.0 + size_bytes / 1_000_000
+
+
+def _json_number(value: object) -> float:
+    """Decimals leave as JSON numbers; two decimals survive a float."""
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _field(data: object, name: str) -> Any:  # noqa: ANN401
+    return data.get(name) if isinstance(data, Mapping) else None
+
+
+def _items(data: object) -> list[Any]:
+    items = data if isinstance(data, list) else _field(data, "items")
+    return items if isinstance(items, list) else []
+
+
+def _usd(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise RefusedError(f"{what}: the answer holds no amount")
+    try:
+        return parse_usd(round(Decimal(value), 6))
+    except ValueError as error:
+        raise RefusedError(f"{what}: {error}") from error
+
+
+def _billing_row(item: object) -> BillingRow | None:
+    kind, price = _field(item, "billing_type"), _field(item, "price")
+    prediction_id = _field(_field(item, "prediction"), "uuid")
+    if not isinstance(kind, str) or not isinstance(prediction_id, str) or not isinstance(price, (int, Decimal)):
+        return None
+    micros = int(price) if price >= _MICROS_FROM else _usd(price, "billing")
+    return BillingRow(kind=kind, prediction_id=prediction_id, amount_usd_micros=micros)

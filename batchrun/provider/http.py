@@ -1,0 +1,249 @@
+"""HTTP sessions, the key's guard, and the one place where aiohttp's errors become ours.
+
+Two kinds of request: to the API's own origin, with the key and never following a redirect; and to other hosts (storage,
+outputs), without the key. Nothing here retries.
+"""
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
+from yarl import URL
+
+import batchrun
+from batchrun.clock import Clock
+from batchrun.provider.outcome import RefusedError, TryLaterError, UnsafeUrlError
+from batchrun.provider.urls import check_follow_up, is_loopback
+from batchrun.provider.wire import retry_after_s
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_REDIRECTS = 5
+CONNECT_TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 60.0
+# A server may close an idle connection just as a POST leaves on it, and then nobody knows whether it arrived. Servers
+# close after five seconds at the earliest, so a connection this young is safe, and bursts still share connections.
+_KEEPALIVE_S = 2.0
+_USER_AGENT = f"batchrun/{batchrun.__version__}"
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """Status, headers of interest and the whole body."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
+    date: str | None
+
+
+class PaidBody(BytesPayload):
+    """The body of a submit: knows whether a byte of it was handed over, and refuses to leave too late.
+
+    The check is the last step before the write, on a clock that runs on while the machine sleeps: a process that was
+    frozen between writing its intent and sending must not buy what another one may have taken over.
+    """
+
+    def __init__(self, data: bytes, clock: Clock, send_by_boot_s: float) -> None:
+        super().__init__(data, content_type="application/json")
+        self._clock = clock
+        self._send_by_boot_s = send_by_boot_s
+        self._transport: asyncio.WriteTransport | None = None
+        self.started = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Hand the body over, once and in time."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """See `write`."""
+        if self.started:
+            raise RuntimeError("a paid request is sent once")
+        if self._clock.boot_s() > self._send_by_boot_s:
+            raise TooLateError
+        self.started = True
+        self._transport = getattr(writer, "transport", None)
+        await super().write_with_length(writer, content_length)
+
+    def abort(self) -> None:
+        """Drop the connection with whatever still waits in its buffers."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class TooLateError(Exception):
+    """The time in which the submit had to leave is over."""
+
+
+class Http:
+    """The sessions of one run."""
+
+    def __init__(self, base_url: str, key: str | None, clock: Clock, *, connections: int = 100) -> None:
+        self.base_url = base_url
+        self.is_local = is_loopback(base_url)
+        self._key = key
+        self._clock = clock
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Http":
+        """Open the session."""
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": _USER_AGENT},
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
+            trust_env=False,  # it would also send passwords from ~/.netrc; proxies are looked up below
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def api(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,  # noqa: ANN401  # bytes, form or payload, as aiohttp takes them
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> RawAnswer:
+        """One request to the API, with the key. A redirect is an answer like any other, never followed.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError: for `asked` or the submit to interpret.
+        """
+        auth = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return await self._whole(method, self.base_url + path, body, {**(headers or {}), **auth}, timeout_s)
+
+    async def put(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> RawAnswer:
+        """The bytes to a storage host, with exactly these headers and without the key."""
+        check_follow_up(url, api_is_local=self.is_local)
+        with translated("upload"):
+            return await self._whole("PUT", url, body, headers, timeout_s, exact_headers=True)
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
+        """GET from any safe host, without the key, following safe redirects: status, headers and the body in pieces.
+
+        Raises:
+            TryLaterError: the network.
+            UnsafeUrlError: an address that must not be followed.
+        """
+        with translated("download"):
+            for _ in range(MAX_REDIRECTS + 1):
+                check_follow_up(url, api_is_local=self.is_local)
+                async with self._client.get(
+                    _exact(url), headers=dict(headers), allow_redirects=False, proxy=proxy_for(url)
+                ) as response:
+                    if response.status not in _REDIRECTS or "Location" not in response.headers:
+                        yield response.status, response.headers, response.content.iter_any()
+                        return
+                    url = urljoin(url, response.headers["Location"])
+        raise UnsafeUrlError(f"more than {MAX_REDIRECTS} redirects")
+
+    async def _whole(
+        self,
+        method: str,
+        url: str,
+        body: Any,  # noqa: ANN401
+        headers: Mapping[str, str],
+        timeout_s: float,
+        *,
+        exact_headers: bool = False,
+    ) -> RawAnswer:
+        async with (
+            self._clock.timeout(timeout_s),
+            self._client.request(
+                method,
+                _exact(url),
+                data=body,
+                headers=dict(headers),
+                allow_redirects=False,
+                proxy=proxy_for(url),
+                skip_auto_headers=("Content-Type", "User-Agent") if exact_headers else (),
+            ) as response,
+        ):
+            data = await _bounded(response.content)
+            wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
+            return RawAnswer(response.status, data, wait_s, response.headers.get("Date"))
+
+    @property
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use Http as a context manager")
+        return self._session
+
+
+def _exact(url: str) -> URL:
+    """The URL as it was given: signed addresses must not be re-encoded."""
+    return URL(url, encoded=True)
+
+
+async def _bounded(content: aiohttp.StreamReader) -> bytes:
+    pieces: list[bytes] = []
+    size_bytes = 0
+    async for piece in content.iter_any():
+        size_bytes += len(piece)
+        if size_bytes > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class translated:  # noqa: N801  # reads as a word: with translated("upload")
+    """The one table from aiohttp's errors to ours, for requests that may be asked again."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raise what the caller can act on."""
+        if isinstance(error, TimeoutError):
+            raise TryLaterError(f"{self._doing}: no answer in time") from error
+        if isinstance(error, aiohttp.InvalidURL):
+            raise RefusedError(f"{self._doing}: the address cannot be used") from error
+        if isinstance(error, (aiohttp.ClientError, OSError)):
+            raise TryLaterError(f"{self._doing}: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, without addresses or headers: those may carry signatures."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port} ({error.os_error.strerror or error.os_error})"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this URL; never for this machine itself."""
+    if is_loopback(url):
+        return None
+    parts = URL(url)
+    if urllib.request.proxy_bypass(parts.host or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

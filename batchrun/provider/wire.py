@@ -1,0 +1,178 @@
+"""The wire format: bytes to values. Pure. Source: the provider's pages, and its official clients where they differ."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from batchrun.provider.outcome import Accepted, Prediction, Progress, Refused, RefusalKind, SubmitOutcome, Unknown
+
+_COMPLETED = frozenset({"completed", "succeeded", "success"})
+_FAILED = frozenset({"failed", "cancelled", "canceled", "timeout", "deleted", "error"})
+_PREDICTION_ID = re.compile(r"[A-Za-z0-9_-]{4,128}")
+_REFUSING = frozenset({400, 401, 402, 403, 404, 413, 429})
+_TASK_CODES = range(1000, 2000)
+CODE_NO_CREDIT = 1407
+_SHOWN_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, decoded as far as it goes."""
+
+    status: int
+    code: int | None
+    """The envelope's code; None without an envelope."""
+    message: str
+    data: Any
+    """The envelope's `data`, or the whole object where there is no envelope, or None when it is not JSON."""
+
+    @property
+    def enveloped(self) -> bool:
+        """Whether it is the provider's own envelope, not a gateway's page."""
+        return self.code is not None
+
+
+def decode(status: int, body: bytes) -> Answer:
+    """The answer in a body, with and without envelope, or whatever a gateway sent."""
+    try:
+        value = json.loads(body, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return Answer(status, None, f"HTTP {status}: {_excerpt(body)}", None)
+    if not isinstance(value, dict):
+        return Answer(status, None, f"HTTP {status}: not an object", None)
+    code = value.get("code")
+    if isinstance(code, int) and not isinstance(code, bool) and "message" in value:
+        return Answer(status, code, _text(value.get("message")), value.get("data"))
+    message = _text(value.get("error") or value.get("detail") or value.get("message") or f"HTTP {status}")
+    return Answer(status, None, message, value)
+
+
+def is_success(answer: Answer) -> bool:
+    """Both HTTP and the envelope, where there is one, say that it worked."""
+    return 200 <= answer.status < 300 and answer.code in (None, 200) and isinstance(answer.data, (dict, list))  # noqa: PLR2004
+
+
+def submit_outcome(answer: Answer, retry_after_s: float | None) -> SubmitOutcome:
+    """What an answer to the submit proves (design, section 4a): anything that proves nothing is unknown."""
+    if is_success(answer):
+        prediction = prediction_of(answer.data)
+        if prediction is not None:
+            return Accepted(prediction)
+        return Unknown(f"HTTP {answer.status} without a prediction id")
+    refused_by = _refusing_code(answer)
+    if refused_by is None:
+        return Unknown(f"HTTP {answer.status}: {answer.message}")
+    return Refused(_refusal_kind(answer, refused_by), answer.code or refused_by, answer.message, retry_after_s)
+
+
+def _refusing_code(answer: Answer) -> int | None:
+    """The code by which the provider itself refused, or None."""
+    if answer.code is None:
+        return None
+    if answer.status in _REFUSING:
+        return answer.status
+    if answer.status == 200 and (answer.code in _REFUSING or answer.code in _TASK_CODES):  # noqa: PLR2004
+        return answer.code
+    return None
+
+
+def _refusal_kind(answer: Answer, refused_by: int) -> RefusalKind:
+    if 402 in (refused_by, answer.code) or answer.code == CODE_NO_CREDIT or "insufficient" in answer.message.lower():  # noqa: PLR2004
+        return RefusalKind.CREDIT
+    match refused_by:
+        case 401:
+            return RefusalKind.KEY
+        case 403:
+            return RefusalKind.ACCOUNT
+        case 429:
+            return RefusalKind.THROTTLED
+        case _:
+            return RefusalKind.REQUEST
+
+
+def prediction_of(data: object) -> Prediction | None:
+    """The prediction in an answer's data, or None without a usable id."""
+    if not isinstance(data, Mapping):
+        return None
+    prediction_id = data.get("id")
+    if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
+        return None
+    word = _text(data.get("status")).lower()
+    inputs = data.get("inputs") or data.get("input")
+    model = data.get("model")
+    return Prediction(
+        prediction_id=prediction_id,
+        model=model if isinstance(model, str) else None,
+        progress=progress_of(word),
+        status_word=word,
+        outputs=outputs_of(data.get("outputs")),
+        code=_int(data.get("code")),
+        error=_text(data.get("error")),
+        created_ms=moment_ms(data.get("created_at")),
+        inputs=inputs if isinstance(inputs, Mapping) else {},
+    )
+
+
+def progress_of(word: str) -> Progress:
+    """Every word that is not known to be an end is running: the docs say to keep polling."""
+    if word in _COMPLETED:
+        return Progress.COMPLETED
+    return Progress.FAILED if word in _FAILED else Progress.RUNNING
+
+
+def outputs_of(value: object) -> tuple[str, ...]:
+    """The URLs in `outputs`: a list, a bare string, or objects with a `url`."""
+    items = value if isinstance(value, list) else [value]
+    urls = (item.get("url") if isinstance(item, Mapping) else item for item in items)
+    return tuple(url for url in urls if isinstance(url, str) and url)
+
+
+def moment_ms(value: object) -> int | None:
+    """An RFC 3339 moment with up to nine fractional digits, in milliseconds since 1970 UTC."""
+    if not isinstance(value, str):
+        return None
+    text = re.sub(r"(\.\d{1,6})\d*", r"\1", value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def retry_after_s(header: str | None, now_ms: int) -> float | None:
+    """`Retry-After` in seconds, written as seconds or as a date."""
+    if header is None:
+        return None
+    if re.fullmatch(r"\s*\d{1,9}\s*", header):
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - now_ms / 1000)
+    except (ValueError, TypeError):
+        return None
+
+
+def _int(value: object) -> int:
+    return int(value) if isinstance(value, (int, Decimal)) else 0
+
+
+def _text(value: object) -> str:
+    """Text from outside, short enough for a message and without control characters."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return clean if len(clean) <= _SHOWN_CHARS else clean[:_SHOWN_CHARS] + "…"
+
+
+def _excerpt(body: bytes) -> str:
+    if not body:
+        return "empty body"
+    text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
+    return "not JSON: " + " ".join(_text(text).split())[:120]

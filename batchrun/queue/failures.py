@@ -1,0 +1,48 @@
+"""Why a job ended without a clip, and how often the same request may be bought again for that reason."""
+
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """A word for scripts; the message beside it is for people."""
+
+    REFUSED = "refused"
+    """The provider refused the submit: a parameter or the picture."""
+    MODERATION = "moderation"
+    """The provider's content check said no (task code 1200)."""
+    PARAMETERS = "parameters"
+    """The provider found a parameter wrong after the submit (1400, 1401)."""
+    PICTURE_UNREACHABLE = "picture_unreachable"
+    """The provider could not fetch the picture (1402); it is uploaded afresh for the next attempt."""
+    TASK_FAILED = "task_failed"
+    """The generation failed (1403, 1405, or no code)."""
+    PROVIDER_ERROR = "provider_error"
+    """Trouble at the provider (1406, 5000, 5003, 5004, timeout)."""
+    TASK_CANCELLED = "task_cancelled"
+    """The prediction was cancelled or deleted at the provider."""
+    NO_CREDIT = "no_credit"
+    """The account could not pay for the task (1407); it does not count as an attempt."""
+    PICTURE_UNUSABLE = "picture_unusable"
+    """The picture's file is gone, unreadable or another one than planned."""
+    OUTPUT_OCCUPIED = "output_occupied"
+    """A file that this queue did not write stands under the output's name."""
+    BROKEN_CLIP = "broken_clip"
+    """The clip is paid but fails its checks."""
+
+
+MAX_ATTEMPTS: dict[FailureKind, int] = {
+    FailureKind.PICTURE_UNREACHABLE: 2,
+    FailureKind.TASK_FAILED: 2,
+    FailureKind.PROVIDER_ERROR: 3,
+}
+"""For ever per fingerprint; a kind that is not here is never bought again unasked."""
+
+PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED})
+"""Failures that a person resolves by hand; nothing was bought."""
+
+
+def may_try_again(kind: str, failed_attempts: int) -> bool:
+    """Whether the same request may be bought once more after `failed_attempts` that failed."""
+    if kind == FailureKind.NO_CREDIT:
+        return True
+    return kind in MAX_ATTEMPTS and failed_attempts < MAX_ATTEMPTS[FailureKind(kind)]

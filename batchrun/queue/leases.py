@@ -1,0 +1,86 @@
+"""Runs, leases and claims: who works on what. A claim is the only place that looks at an expired lease."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batchrun.errors import LostLeaseError
+from batchrun.queue.script import Row, Script, ask, ask_one
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimScope:
+    """One batch to claim from: the manifest's present generation, and prices below the bound."""
+
+    batch_id: int
+    generation: int
+    price_below_usd_micros: int
+
+
+def claim_paid(
+    batch_ids: Sequence[int], run_id: str, count: int, now_ms: int, ready_ms: int
+) -> Script[list[Row]]:
+    """Lease jobs that are in flight, that no living run works on, and that are put off until `ready_ms` at most."""
+    found: list[Row] = []
+    for batch_id in batch_ids:
+        found += yield from ask(
+            "claimable_paid", batch_id=batch_id, now_ms=now_ms, ready_ms=ready_ms, count=count - len(found)
+        )
+    return (yield from _lease([row["job_id"] for row in found[:count]], run_id))
+
+
+def claim_queued(scopes: Sequence[ClaimScope], run_id: str, count: int, now_ms: int) -> Script[list[Row]]:
+    """Lease the jobs to be bought next: highest priority first over all batches, then the manifests' order."""
+    candidates: list[list[tuple[int, int, int, int]]] = []
+    for order, scope in enumerate(scopes):
+        rows = yield from ask(
+            "claimable_queued",
+            batch_id=scope.batch_id,
+            generation=scope.generation,
+            price_below_usd_micros=scope.price_below_usd_micros,
+            now_ms=now_ms,
+            count=count,
+        )
+        candidates.append([(-row["priority"], order, row["position"], row["job_id"]) for row in rows])
+    first = [job_id for *_, job_id in heapq.merge(*candidates)][:count]
+    return (yield from _lease(first, run_id))
+
+
+def _lease(job_ids: Sequence[int], run_id: str) -> Script[list[Row]]:
+    jobs: list[Row] = []
+    for job_id in job_ids:
+        yield from ask("take_lease", job_id=job_id, run_id=run_id)
+        row = yield from ask_one("read_job", job_id=job_id)
+        if row is not None:
+            jobs.append(row)
+    return jobs
+
+
+def guarded(statement: str, /, **params: object) -> Script[None]:
+    """A transition that names the lease holder: no row changed means that the lease is lost.
+
+    Raises:
+        LostLeaseError: another run has taken the job over, or the job has moved on.
+    """
+    rows = yield from ask(statement, **params)
+    if not rows:
+        raise LostLeaseError(f"{statement}: job {params.get('job_id')} is no longer held by this run")
+
+
+def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_ms: int) -> Script[bool]:
+    """Whether a job is left that is ready before `patience_ms`: in flight in `paid`, or to be bought in `scopes`."""
+    for batch_id in paid:
+        row = yield from ask_one("paid_left", batch_id=batch_id, patience_ms=patience_ms)
+        if row and row["something"]:
+            return True
+    for scope in scopes:
+        row = yield from ask_one(
+            "queued_left",
+            batch_id=scope.batch_id,
+            generation=scope.generation,
+            price_below_usd_micros=scope.price_below_usd_micros,
+            patience_ms=patience_ms,
+        )
+        if row and row["something"]:
+            return True
+    return False

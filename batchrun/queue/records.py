@@ -1,0 +1,190 @@
+"""What the queue hands out: frozen values, no I/O."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchrun.queue.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """To whom a queue belongs."""
+
+    queue_id: str
+    kind: str
+    """`paid` or `preview`."""
+    origin: str
+    """Scheme, host and port of the provider's API."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What was asked for; immutable. The picture is a file with a digest, or a URL."""
+
+    revision_id: int
+    take: int
+    model: str
+    prompt: str
+    negative_prompt: str
+    guidance_hundredths: int
+    duration_s: int
+    image_path: Path | None
+    image_url: str | None
+    image_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A picture that lies at the provider for the attempt of this id."""
+
+    attempt_id: str
+    url: str
+    uploaded_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """The submit that a job is about now."""
+
+    attempt_id: str
+    state: str
+    prediction_id: str | None
+    submitted_ms: int
+    output_url: str | None
+    price_usd_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One claimed job, as it stood when it was read."""
+
+    job_id: int
+    batch_id: int
+    batch: str
+    key: str
+    state: JobState
+    priority: int
+    price_usd_micros: int
+    output: Path
+    file_sha256: str | None
+    """Set while downloading: the checked part file that only needs its final name."""
+    placed_sha256: str | None
+    """What this queue has put under `output` before."""
+    failed_attempts: int
+    """Attempts that failed with this very fingerprint."""
+    revision: Revision
+    attempt: Attempt | None
+    upload: Upload | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownJob:
+    """What the queue knows of a job of the manifest, for the plan."""
+
+    job_id: int
+    key: str
+    state: JobState
+    fingerprint: str
+    fp_version: int
+    revision: Revision
+    output: Path
+    placed_sha256: str | None
+    """What this queue has put under `output`."""
+    failure_kind: str | None
+    failure_message: str | None
+    failed_attempts: int
+    """Attempts that failed with this very fingerprint."""
+    output_url: str | None
+    completed_ms: int | None
+    """When the provider finished the clip that the job has or had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whose money a cap looks at: the fields that are not None must agree with a ledger row's."""
+
+    batch_id: int | None = None
+    campaign: str | None = None
+    day: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """One limit on spending."""
+
+    name: str
+    """The key that a person would change: `budget`, `daily_budget`, `campaign spring`, `--max-spend` …"""
+    scope: Scope
+    limit_usd_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What is settled and what is held (reserved, unknown, refund due) in one scope."""
+
+    held_usd_micros: int = 0
+    spent_usd_micros: int = 0
+
+    @property
+    def committed_usd_micros(self) -> int:
+        """What a cap counts."""
+        return self.held_usd_micros + self.spent_usd_micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitRequest:
+    """A job that is ready to be bought, under all its caps."""
+
+    job_id: int
+    batch_id: int
+    revision_id: int
+    attempt_id: str
+    price_usd_micros: int
+    image_url: str
+    priority: int
+    caps: tuple[Cap, ...]
+    day: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How many may run and start; counted over all processes of the queue."""
+
+    concurrency: int
+    per_minute: int
+    max_unknown: int
+    stuck_after_ms: int
+    send_within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The intent is on disk, the money reserved: the POST may leave, until `send_by_ms`."""
+
+    attempt_id: str
+    send_by_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapReached:
+    """The price does not fit under this cap."""
+
+    cap: Cap
+    left_usd_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """No slot or no start is free; try again at `retry_ms`, or when a slot is given back."""
+
+    why: str
+    retry_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The job is no longer ours to start."""
+
+
+SubmitDecision = Started | CapReached | NotYet | Gone

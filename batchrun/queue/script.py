@@ -1,0 +1,52 @@
+"""Transactions as scripts: generators that ask for named statements and get rows back.
+
+A script holds the rule once; a database adapter drives it, in its own thread (SQLite) or with awaits (PostgreSQL), and
+may put many scripts into one transaction. A script must do nothing but ask and compute: it can be run again.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Row(Protocol):
+    """One row: a value by its column's name."""
+
+    def __getitem__(self, column: str, /) -> Any:  # noqa: ANN401  # a column's type is the statement's business
+        """The value in a column."""
+
+
+Params: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Please run the statement of this name. A sequence of parameters runs it once for each, without rows."""
+
+    name: str
+    params: Params | Sequence[Params]
+
+
+Rows: TypeAlias = Sequence[Row]
+Script: TypeAlias = Generator[Call, Rows, T]
+ScriptFactory: TypeAlias = Callable[[], Script[T]]
+
+
+def ask(name: str, /, **params: object) -> Script[Rows]:
+    """All rows of a statement."""
+    rows = yield Call(name, params)
+    return rows
+
+
+def ask_one(name: str, /, **params: object) -> Script[Row | None]:
+    """The first row of a statement, or None."""
+    rows = yield Call(name, params)
+    return rows[0] if rows else None
+
+
+def run_all(name: str, params: Sequence[Params]) -> Script[None]:
+    """The statement once for each set of parameters."""
+    if params:
+        yield Call(name, params)

@@ -1,0 +1,361 @@
+-- Every statement of the queue, each under a name. Shared by all databases; what one of them must say differently
+-- stands in a file of its own beside this one.
+
+-- ---------------------------------------------------------------- identity and runs
+
+-- name: read_identity
+SELECT queue_id, kind, origin FROM queue_identity;
+
+-- name: write_identity
+INSERT INTO queue_identity (only_row, queue_id, kind, origin, created_ms)
+VALUES (1, :queue_id, :kind, :origin, :now_ms);
+
+-- name: start_run
+INSERT INTO runs (run_id, host, pid, started_ms, lease_until_ms)
+VALUES (:run_id, :host, :pid, :now_ms, :lease_until_ms)
+ON CONFLICT (run_id) DO UPDATE SET lease_until_ms = excluded.lease_until_ms;
+
+-- name: renew_run
+UPDATE runs SET lease_until_ms = :lease_until_ms WHERE run_id = :run_id RETURNING run_id;
+
+-- name: end_run
+UPDATE runs SET lease_until_ms = 0 WHERE run_id = :run_id;
+
+-- name: release_all
+UPDATE jobs SET lease_run_id = NULL WHERE lease_run_id = :run_id;
+
+-- ---------------------------------------------------------------- intake: a manifest's generation
+
+-- name: find_batch
+SELECT batch_id, name, manifest, generation FROM batches WHERE name = :name;
+
+-- name: insert_batch
+INSERT INTO batches (name, manifest, campaign, generation, created_ms)
+VALUES (:name, :manifest, :campaign, 0, :now_ms) RETURNING batch_id;
+
+-- name: begin_generation
+UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign
+WHERE batch_id = :batch_id RETURNING generation;
+
+-- What the queue knows of a batch's jobs, for the plan.
+-- name: known_jobs
+SELECT j.job_id, j.key, j.state, j.output_path, j.file_sha256, j.placed_sha256, j.failure_kind, j.failure_message, j.revision_id,
+       r.fingerprint, r.fp_version, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s,
+       r.image_sha256, r.image_url, r.take,
+       a.output_url, a.finished_ms AS attempt_finished_ms,
+       (SELECT count(*) FROM attempts t JOIN revisions tr ON tr.revision_id = t.revision_id
+        WHERE t.job_id = j.job_id AND tr.fingerprint = r.fingerprint AND t.state = 'failed'
+          AND coalesce(t.code, 0) <> 1407) AS failed_attempts
+FROM jobs j
+JOIN revisions r ON r.revision_id = j.revision_id
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.batch_id = :batch_id;
+
+-- Whose file a path is already.
+-- name: output_owner
+SELECT b.name AS batch, j.key FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+WHERE j.output_key = :output_key AND NOT (j.batch_id = :batch_id AND j.key = :key);
+
+-- name: next_job_id
+SELECT coalesce(max(job_id), 0) + 1 AS next_id FROM jobs;
+
+-- name: next_revision_id
+SELECT coalesce(max(revision_id), 0) + 1 AS next_id FROM revisions;
+
+-- name: insert_revision
+INSERT INTO revisions (revision_id, job_id, take, fingerprint, fp_version, model, prompt, negative_prompt,
+    guidance_hundredths, duration_s, image_url, image_sha256, created_ms)
+VALUES (:revision_id, :job_id, :take, :fingerprint, :fp_version, :model, :prompt, :negative_prompt,
+    :guidance_hundredths, :duration_s, :image_url, :image_sha256, :now_ms);
+
+-- name: insert_job
+INSERT INTO jobs (job_id, batch_id, key, state, revision_id, priority, position, price_usd_micros,
+    tags, image_path, output_path, output_key, generation, changed_ms)
+VALUES (:job_id, :batch_id, :key, 'queued', :revision_id, :priority, :position, :price_usd_micros,
+    :tags, :image_path, :output_path, :output_key, :generation, :now_ms);
+
+-- A job that is as it was: only what costs nothing follows the manifest.
+-- name: keep_job
+UPDATE jobs SET priority = :priority, position = :position, tags = :tags, generation = :generation,
+    price_usd_micros = :price_usd_micros, image_path = :image_path, not_before_ms = 0,
+    output_path = CASE WHEN state = 'done' THEN output_path ELSE :output_path END,
+    output_key = CASE WHEN state = 'done' THEN output_key ELSE :output_key END
+WHERE job_id = :job_id;
+
+-- A changed job that is not in flight starts over with its new revision.
+-- name: requeue_revised
+UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
+    not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
+    file_facts = NULL, finished_ms = NULL, changed_ms = :now_ms
+WHERE job_id = :job_id AND revision_id = :old_revision_id
+  AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
+  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled') RETURNING job_id;
+
+-- A job that failed for a passing reason may be tried again.
+-- name: requeue_failed
+UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
+    finished_ms = NULL, changed_ms = :now_ms
+WHERE job_id = :job_id AND revision_id = :revision_id AND state = 'failed' RETURNING job_id;
+
+-- A done job whose file is gone is fetched again: it is paid for.
+-- name: refetch_done
+UPDATE jobs SET state = 'downloading', finished_ms = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL,
+    changed_ms = :now_ms
+WHERE job_id = :job_id AND revision_id = :revision_id AND state = 'done' AND attempt_id IS NOT NULL RETURNING job_id;
+
+-- ---------------------------------------------------------------- claim: a lease on jobs that have none alive
+
+-- name: claimable_paid
+SELECT j.job_id FROM jobs j LEFT JOIN runs l ON l.run_id = j.lease_run_id
+WHERE j.batch_id = :batch_id AND j.state IN ('submitting', 'running', 'downloading')
+  AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
+  AND j.not_before_ms <= :ready_ms
+ORDER BY j.job_id LIMIT :count;
+
+-- name: claimable_queued
+SELECT j.job_id, j.priority, j.position FROM jobs j LEFT JOIN runs l ON l.run_id = j.lease_run_id
+WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.generation = :generation
+  AND j.not_before_ms <= :now_ms AND j.price_usd_micros < :price_below_usd_micros
+  AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
+ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
+
+-- name: take_lease
+UPDATE jobs SET lease_run_id = :run_id WHERE job_id = :job_id;
+
+-- name: release
+UPDATE jobs SET lease_run_id = NULL WHERE job_id = :job_id AND lease_run_id = :run_id;
+
+-- name: release_until
+UPDATE jobs SET lease_run_id = NULL, not_before_ms = :not_before_ms WHERE job_id = :job_id AND lease_run_id = :run_id;
+
+-- name: read_job
+SELECT j.job_id, j.batch_id, b.name AS batch, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
+       j.file_sha256, j.placed_sha256, r.revision_id, r.take, r.model, r.prompt, r.negative_prompt,
+       r.guidance_hundredths, r.duration_s, j.image_path, r.image_url, r.image_sha256,
+       a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.output_url,
+       a.price_usd_micros AS attempt_price_usd_micros,
+       u.attempt_id AS upload_attempt_id, u.url AS upload_url, u.uploaded_ms,
+       (SELECT count(*) FROM attempts t JOIN revisions tr ON tr.revision_id = t.revision_id
+        WHERE t.job_id = j.job_id AND tr.fingerprint = r.fingerprint AND t.state = 'failed'
+          AND coalesce(t.code, 0) <> 1407) AS failed_attempts
+FROM jobs j
+JOIN batches b ON b.batch_id = j.batch_id
+JOIN revisions r ON r.revision_id = j.revision_id
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+LEFT JOIN uploads u ON u.job_id = j.job_id AND u.revision_id = j.revision_id
+  AND NOT EXISTS (SELECT 1 FROM attempts x WHERE x.attempt_id = u.attempt_id)
+WHERE j.job_id = :job_id
+ORDER BY u.uploaded_ms DESC LIMIT 1;
+
+-- Whether something is left that will be ready soon enough to wait for it, whoever holds it now.
+-- name: queued_left
+SELECT EXISTS (
+    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued' AND generation = :generation
+      AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms) AS something;
+
+-- name: paid_left
+SELECT EXISTS (
+    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state IN ('submitting', 'running', 'downloading')
+      AND not_before_ms <= :patience_ms) AS something;
+
+-- ---------------------------------------------------------------- submit
+
+-- name: record_upload
+INSERT INTO uploads (attempt_id, job_id, revision_id, url, uploaded_ms)
+VALUES (:attempt_id, :job_id, :revision_id, :url, :now_ms);
+
+-- name: open_attempts
+SELECT count(*) AS slots, count(*) FILTER (WHERE state = 'unknown') AS unknown FROM attempts
+WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_since_ms;
+
+-- name: count_unknown
+SELECT count(*) AS unknown FROM attempts WHERE state = 'unknown';
+
+-- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
+-- name: recent_starts
+SELECT answered_ms, submitted_ms FROM attempts
+WHERE submitted_ms > :since_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void'
+ORDER BY coalesce(answered_ms, submitted_ms) LIMIT :count;
+
+-- name: last_day
+SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id;
+
+-- name: insert_attempt
+INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_id, day, price_usd_micros, state,
+    image_url, submitted_ms, send_by_ms)
+SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :day, :price_usd_micros, 'submitting',
+    :image_url, :now_ms, :send_by_ms
+FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+WHERE j.job_id = :job_id AND j.state = 'queued' AND j.revision_id = :revision_id AND j.lease_run_id = :run_id
+RETURNING attempt_id;
+
+-- name: job_submitting
+UPDATE jobs SET state = 'submitting', attempt_id = :attempt_id, changed_ms = :now_ms
+WHERE job_id = :job_id AND state = 'queued' AND lease_run_id = :run_id RETURNING job_id;
+
+-- ---------------------------------------------------------------- answers: by the attempt's token, in any state
+
+-- name: attempt_accepted
+UPDATE attempts SET state = 'running', prediction_id = :prediction_id, status_word = :status_word,
+    answered_ms = :now_ms, message = NULL
+WHERE attempt_id = :attempt_id AND state IN ('submitting', 'unknown') RETURNING job_id;
+
+-- name: attempt_refused
+UPDATE attempts SET state = :state, answered_ms = :now_ms, finished_ms = :now_ms, code = :code, message = :message
+WHERE attempt_id = :attempt_id AND state IN ('submitting', 'unknown') AND prediction_id IS NULL RETURNING job_id;
+
+-- name: attempt_unknown
+UPDATE attempts SET state = 'unknown', answered_ms = :now_ms, message = :message
+WHERE attempt_id = :attempt_id AND state = 'submitting' RETURNING job_id;
+
+-- name: attempt_status
+UPDATE attempts SET status_word = :status_word WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+
+-- name: attempt_completed
+UPDATE attempts SET state = 'completed', status_word = :status_word, output_url = :output_url, finished_ms = :now_ms
+WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+
+-- name: attempt_failed
+UPDATE attempts SET state = 'failed', status_word = :status_word, code = :code, message = :message, finished_ms = :now_ms
+WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+
+-- name: attempt_output_url
+UPDATE attempts SET output_url = :output_url WHERE attempt_id = :attempt_id AND state = 'completed' RETURNING job_id;
+
+-- name: job_running
+UPDATE jobs SET state = 'running', changed_ms = :now_ms, failure_kind = NULL, failure_message = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'parked') RETURNING job_id;
+
+-- name: job_unknown
+UPDATE jobs SET state = 'unknown', changed_ms = :now_ms, failure_kind = :kind, failure_message = :message,
+    lease_run_id = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'submitting' RETURNING job_id;
+
+-- name: job_downloading
+UPDATE jobs SET state = 'downloading', changed_ms = :now_ms
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+
+-- name: job_requeued
+UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = :not_before_ms, changed_ms = :now_ms,
+    failure_kind = NULL, failure_message = NULL, lease_run_id = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') RETURNING job_id;
+
+-- name: job_failed
+UPDATE jobs SET state = 'failed', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
+    finished_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') RETURNING job_id;
+
+-- A job that fails before it is bought: its picture cannot be used any more.
+-- name: job_failed_unbought
+UPDATE jobs SET state = 'failed', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
+    finished_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND state = 'queued' AND lease_run_id = :run_id RETURNING job_id;
+
+-- ---------------------------------------------------------------- the file
+
+-- name: job_file_ready
+UPDATE jobs SET file_sha256 = :sha256, file_bytes = :size_bytes, file_facts = :facts, changed_ms = :now_ms
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND lease_run_id = :run_id
+RETURNING job_id;
+
+-- name: job_done
+UPDATE jobs SET state = 'done', placed_sha256 = file_sha256, changed_ms = :now_ms, finished_ms = :now_ms, lease_run_id = NULL,
+    failure_kind = NULL, failure_message = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND file_sha256 IS NOT NULL
+  AND lease_run_id = :run_id RETURNING job_id;
+
+-- name: job_rejected
+UPDATE jobs SET state = 'rejected', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
+    finished_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND lease_run_id = :run_id
+RETURNING job_id;
+
+-- name: job_put_off
+UPDATE jobs SET not_before_ms = :not_before_ms, failure_kind = :kind, failure_message = :message, lease_run_id = NULL
+WHERE job_id = :job_id AND lease_run_id = :run_id RETURNING job_id;
+
+-- ---------------------------------------------------------------- ledger
+
+-- name: ledger_reserve
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'reserve', price_usd_micros, price_usd_micros, 0, :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
+-- The settlement releases what was reserved; spent is what the provider charged.
+-- name: ledger_settle
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'settle', price_usd_micros, -price_usd_micros, price_usd_micros,
+    :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
+-- name: ledger_void
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'void', price_usd_micros, -price_usd_micros, 0, :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
+-- name: ledger_refund_due
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'refund_due', price_usd_micros, 0, 0, :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
+-- name: ledger_refunded
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'refunded', price_usd_micros, -price_usd_micros, 0, :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
+-- What moved since a row, summed by everything that a cap can look at.
+-- name: ledger_since
+SELECT batch_id, campaign, day, run_id, max(row_id) AS last_row_id, sum(held_usd_micros) AS held_usd_micros,
+       sum(spent_usd_micros) AS spent_usd_micros
+FROM ledger WHERE row_id > :row_id GROUP BY batch_id, campaign, day, run_id;
+
+-- name: refunds_due
+SELECT a.attempt_id, a.job_id, a.batch_id, a.prediction_id, a.price_usd_micros, a.finished_ms FROM ledger d
+JOIN attempts a ON a.attempt_id = d.attempt_id
+WHERE d.kind = 'refund_due' AND NOT EXISTS (
+    SELECT 1 FROM ledger s WHERE s.attempt_id = d.attempt_id
+      AND s.kind IN ('settle', 'void', 'refunded', 'refund_denied'))
+ORDER BY d.row_id LIMIT :count;
+
+-- name: refund_due_total
+SELECT coalesce(sum(d.amount_usd_micros), 0) AS amount_usd_micros FROM ledger d
+WHERE d.kind = 'refund_due' AND d.batch_id = :batch_id AND NOT EXISTS (
+    SELECT 1 FROM ledger s WHERE s.attempt_id = d.attempt_id
+      AND s.kind IN ('settle', 'void', 'refunded', 'refund_denied'));
+
+-- ---------------------------------------------------------------- views
+
+-- name: list_batches
+SELECT batch_id, name, manifest, campaign, generation FROM batches ORDER BY name;
+
+-- name: put_off_jobs
+SELECT j.key, j.state, j.failure_kind, j.failure_message FROM jobs j
+WHERE j.batch_id = :batch_id AND j.state IN ('queued', 'submitting', 'running', 'downloading')
+  AND j.failure_kind IS NOT NULL AND j.not_before_ms > :now_ms
+ORDER BY j.position, j.job_id LIMIT :count;
+
+-- name: state_counts
+SELECT state, generation = :generation AS current, count(*) AS jobs FROM jobs
+WHERE batch_id = :batch_id GROUP BY state, generation = :generation;
+
+-- name: list_jobs
+SELECT j.key, j.state, j.priority, j.tags, j.output_path, j.failure_kind, j.failure_message, j.changed_ms,
+       j.not_before_ms, j.file_bytes, j.file_facts, j.generation, r.prompt, r.duration_s, r.take, j.price_usd_micros,
+       a.prediction_id, a.submitted_ms, a.status_word, a.attempt_id,
+       (SELECT coalesce(sum(l.spent_usd_micros), 0) FROM ledger l JOIN attempts t ON t.attempt_id = l.attempt_id
+        WHERE t.job_id = j.job_id) AS spent_usd_micros
+FROM jobs j JOIN revisions r ON r.revision_id = j.revision_id
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.batch_id = :batch_id
+ORDER BY j.position, j.job_id;
+
+-- name: not_fine_jobs
+SELECT j.key, j.state, j.failure_kind, j.failure_message, j.generation, a.prediction_id, a.attempt_id
+FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.batch_id = :batch_id AND j.state IN ('unknown', 'parked', 'failed', 'rejected', 'lost')
+ORDER BY j.position, j.job_id LIMIT :count;

@@ -1,0 +1,225 @@
+"""SQLite through aiosqlite: many scripts in one transaction, in one hop to the database's thread.
+
+WAL with `synchronous=FULL`: what was acknowledged survives a power cut. One writer at a time is SQLite's own rule, so a
+transaction begins IMMEDIATE and needs no row locks.
+"""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from batchrun.errors import QueueError, StorageError
+from batchrun.queue.script import Call, Row, Rows, Script, ScriptFactory
+from batchrun.queue.statements import migrations, statements
+
+_BUSY_TIMEOUT_S = 60.0
+_OLDEST_SQLITE = (3, 37, 0)
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
+
+Outcome = tuple[Any, BaseException | None]
+
+
+class SqliteDatabase:
+    """One connection to one queue file."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path, *, create: bool = True) -> "SqliteDatabase":
+        """Open the file, made and brought to the newest version when needed.
+
+        Raises:
+            QueueError: no such file and not `create`, a network file system, a newer version, not a queue.
+            StorageError: the file cannot be read or written.
+        """
+        _check_place(path, create=create)
+        try:
+            connection = await aiosqlite.connect(
+                path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=256
+            )
+        except sqlite3.Error as error:
+            raise StorageError(f"the queue {path} cannot be opened: {error}") from error
+        database = cls(connection)
+        try:
+            await database._hop(_prepare, path)
+        except BaseException:
+            await connection.close()
+            raise
+        return database
+
+    async def transact(self, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
+        """All scripts in one transaction, each in a savepoint: one that raises changes nothing and sinks no other.
+
+        Returns:
+            (value, None) or (None, exception) for each script.
+
+        Raises:
+            StorageError: nothing at all was committed.
+        """
+        outcomes: list[Outcome] = await self._hop(_transact, scripts)
+        return outcomes
+
+    async def read(self, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401  # the script's own value
+        """One script that only looks, on one snapshot."""
+        return await self._hop(_read, script)
+
+    async def close(self) -> None:
+        """Close the connection; SQLite then folds the write-ahead log back into the file."""
+        await self._connection.close()
+
+    async def _hop(self, function: Any, *args: Any) -> Any:  # noqa: ANN401  # a thin bridge to the thread
+        # aiosqlite offers one thread hop a statement; a transaction of many statements needs one hop as a whole, which
+        # is what its own methods are built on.
+        raw = self._connection._conn  # noqa: SLF001
+        try:
+            return await self._connection._execute(function, raw, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        except sqlite3.Error as error:
+            raise StorageError(f"the queue could not be read or written: {error}") from error
+
+
+def _check_place(path: Path, *, create: bool) -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise QueueError(f"SQLite {sqlite3.sqlite_version} is too old; batchrun needs 3.37 or newer")
+    if not path.exists() and not create:
+        raise QueueError(f"there is no queue {path}; a run makes it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the queue's folder {path.parent} cannot be made: {error.strerror}") from error
+    kind = file_system_of(path.parent)
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        raise QueueError(
+            f"the queue {path} would lie on a network file system ({kind}), where SQLite's locks do not hold; "
+            "put it on a local disk with --db PATH"
+        )
+
+
+def file_system_of(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds the folder, or '' where the system does not tell."""
+    try:
+        lines = mounts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    here = os.path.realpath(folder)
+    best, kind = "", ""
+    for line in lines:
+        _, point, this_kind, *_ = line.split(" ")
+        inside = here == point or here.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, this_kind
+    return kind
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection, path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise QueueError(f"{path} is not a queue: it is no SQLite database") from error
+        raise
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    newest = migrations("sqlite")[-1][0]
+    version = _version(connection)
+    if version == newest:
+        return
+    connection.execute("BEGIN IMMEDIATE")  # a second process waits here and then finds the work done
+    try:
+        version = _version(connection)
+        if version > newest:
+            raise QueueError(f"{path} was made by a newer batchrun (version {version}, this one knows {newest}); upgrade")
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise QueueError(f"{path} is not a queue: it is another program's SQLite database")
+        for number, text in migrations("sqlite"):
+            if number > version:
+                for statement in _split(text):
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {newest}")
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _split(text: str) -> list[str]:
+    """The statements of a migration; unlike executescript, running them one by one stays inside the transaction."""
+    found: list[str] = []
+    pending = ""
+    for line in text.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
+
+
+def _transact(connection: sqlite3.Connection, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_guarded(connection, script) for script in scripts]
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return outcomes
+
+
+def _guarded(connection: sqlite3.Connection, script: ScriptFactory[Any]) -> Outcome:
+    connection.execute("SAVEPOINT item")
+    try:
+        value = _drive(connection, script())
+    except Exception as error:
+        if isinstance(error, sqlite3.OperationalError) or not connection.in_transaction:
+            raise  # not this item's fault: disk full, I/O error; SQLite may have given the whole transaction up
+        connection.execute("ROLLBACK TO item")
+        connection.execute("RELEASE item")
+        return None, error
+    connection.execute("RELEASE item")
+    return value, None
+
+
+def _read(connection: sqlite3.Connection, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401
+    connection.execute("BEGIN")
+    try:
+        return _drive(connection, script())
+    finally:
+        _roll_back(connection)
+
+
+def _drive(connection: sqlite3.Connection, script: Script[Any]) -> Any:  # noqa: ANN401
+    """Answer the script's calls until it returns."""
+    try:
+        call = next(script)
+        while True:
+            call = script.send(_answer(connection, call))
+    except StopIteration as end:
+        return end.value
+
+
+def _answer(connection: sqlite3.Connection, call: Call) -> Rows:
+    sql = statements()[call.name]
+    if isinstance(call.params, Sequence):
+        connection.executemany(sql, call.params)
+        return ()
+    rows: list[Row] = connection.execute(sql, call.params).fetchall()
+    return rows
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

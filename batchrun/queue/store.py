@@ -1,0 +1,419 @@
+"""The queue as the rest of the program sees it: open it, ask it, tell it. One method a question or a fact."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from batchrun.clock import Clock
+from batchrun.errors import QueueError, StorageError
+from batchrun.manifest.jobs import Batch
+from batchrun.queue import answers, leases, views
+from batchrun.queue.intake import Intake, swap_generation
+from batchrun.queue.journal import Journal
+from batchrun.queue.ledger import Books, up_to_date
+from batchrun.queue.leases import ClaimScope, guarded
+from batchrun.queue.records import (
+    Attempt,
+    Balance,
+    Identity,
+    Job,
+    KnownJob,
+    Pace,
+    Revision,
+    Scope,
+    SubmitDecision,
+    SubmitRequest,
+    Upload,
+)
+from batchrun.queue.script import Params, Row, Script, ScriptFactory, ask, ask_one
+from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.states import JobState
+from batchrun.queue.submits import begin_submits
+
+T = TypeVar("T")
+
+LEASE_MS = 60_000
+"""A run that has not renewed its lease for so long is taken to be dead."""
+
+PATIENCE_MS = 300_000
+"""A run waits this long for jobs that are put off; what is put off for longer is for a later run."""
+FAR_FUTURE_MS = 2**53
+
+
+class Queue:
+    """One queue, opened by one process as one run."""
+
+    def __init__(self, database: SqliteDatabase, clock: Clock, identity: Identity, base: Path, run_id: str) -> None:
+        self._database = database
+        self._journal = Journal(database)
+        self._clock = clock
+        self._books = Books()
+        self._base = base
+        self.identity = identity
+        self.run_id = run_id
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        *,
+        kind: str,
+        origin: str | None,
+        create: bool = True,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> "Queue":
+        """Open the queue file, made when needed.
+
+        Args:
+            path: the SQLite file.
+            clock: where time comes from.
+            kind: `paid` or `preview`; must be what the queue was made for.
+            origin: the API's origin, which must be the queue's; None to only look.
+            create: whether to make the file when there is none.
+            new_id: makes ids that are unique in the world.
+
+        Raises:
+            QueueError: it belongs to another kind or origin, or cannot be used.
+            StorageError: it cannot be read or written.
+        """
+        database = await SqliteDatabase.open(path, create=create)
+        try:
+            identity = await _identity(database, path, kind, origin, new_id, clock.now_ms())
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database, clock, identity, path.resolve().parent, new_id())
+
+    async def close(self) -> None:
+        """Write what waits, then close."""
+        await self._journal.drain()
+        await self._database.close()
+
+    # ------------------------------------------------------------------ runs and leases
+
+    async def start_run(self) -> None:
+        """Say that this process works on the queue now."""
+        await self._write("start_run", host=socket.gethostname(), pid=os.getpid(), **self._lease())
+
+    async def renew_run(self) -> None:
+        """Keep the leases of this run alive.
+
+        Raises:
+            StorageError: the run's row is gone.
+        """
+        rows = await self._write("renew_run", **self._lease())
+        if not rows:
+            raise StorageError("this run is no longer known to the queue; was the file replaced? Start again")
+
+    async def end_run(self) -> None:
+        """Give everything back."""
+        await self._journal.run(self._end_run)
+
+    def _end_run(self) -> Script[None]:
+        yield from ask("release_all", run_id=self.run_id)
+        yield from ask("end_run", run_id=self.run_id)
+
+    def _lease(self) -> dict[str, object]:
+        now_ms = self._clock.now_ms()
+        return {"run_id": self.run_id, "now_ms": now_ms, "lease_until_ms": now_ms + LEASE_MS}
+
+    # ------------------------------------------------------------------ intake
+
+    async def batch_id(self, name: str) -> int | None:
+        """The batch of this name, when the queue knows it."""
+        row = await self._database.read(lambda: ask_one("find_batch", name=name))
+        return row["batch_id"] if row else None
+
+    async def known_jobs(self, batch_id: int) -> dict[str, KnownJob]:
+        """What the queue knows of a batch, by job id."""
+        rows = await self._database.read(lambda: ask("known_jobs", batch_id=batch_id))
+        return {row["key"]: self._known(row) for row in rows}
+
+    async def swap_generation(self, batch: Batch, intakes: Sequence[Intake]) -> tuple[int, int]:
+        """Put a manifest's reading in place; see `intake.swap_generation`."""
+        manifest, campaign = self.stored_path(batch.path), batch.caps.campaign
+        now_ms = self._clock.now_ms()
+        return await self._journal.run(lambda: swap_generation(batch.name, manifest, campaign, intakes, now_ms))
+
+    def stored_path(self, path: Path) -> str:
+        """A path as the queue stores it: relative to the queue's folder, so that both can move together."""
+        return os.path.relpath(path, self._base)
+
+    def real_path(self, stored: str) -> Path:
+        """The path on this machine of what the queue stores."""
+        return Path(os.path.normpath(self._base / stored))
+
+    # ------------------------------------------------------------------ claims
+
+    async def claim_paid(self, batch_ids: Sequence[int], count: int, *, put_off_too: bool) -> list[Job]:
+        """Lease up to `count` jobs in flight that nobody works on, also those that are put off when asked for."""
+        now_ms = self._clock.now_ms()
+        ready_ms = FAR_FUTURE_MS if put_off_too else now_ms
+        rows = await self._journal.run(lambda: leases.claim_paid(batch_ids, self.run_id, count, now_ms, ready_ms))
+        return [self._job(row) for row in rows]
+
+    async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
+        """Lease up to `count` jobs to be bought next."""
+        now_ms = self._clock.now_ms()
+        rows = await self._journal.run(lambda: leases.claim_queued(scopes, self.run_id, count, now_ms))
+        return [self._job(row) for row in rows]
+
+    async def read_job(self, job_id: int) -> Job:
+        """The job as it stands now."""
+        row = await self._database.read(lambda: ask_one("read_job", job_id=job_id))
+        return self._job(row)
+
+    async def something_left(self, paid: Sequence[int], scopes: Sequence[ClaimScope]) -> bool:
+        """Whether a job is left that will be ready within `PATIENCE_MS`, whoever holds it now."""
+        patience_ms = self._clock.now_ms() + PATIENCE_MS
+        return await self.read(lambda: leases.something_left(paid, scopes, patience_ms))
+
+    async def release(self, job: Job) -> None:
+        """Give the lease back; the state stays."""
+        await self._write("release", job_id=job.job_id, run_id=self.run_id)
+
+    async def put_off(self, job: Job, not_before_ms: int, kind: str, message: str) -> None:
+        """Give the lease back until later, with the reason."""
+        await self._write(
+            "job_put_off",
+            job_id=job.job_id,
+            run_id=self.run_id,
+            not_before_ms=not_before_ms,
+            kind=kind,
+            message=message,
+        )
+
+    # ------------------------------------------------------------------ submit
+
+    async def record_upload(self, job: Job, upload: Upload) -> None:
+        """The picture lies at the provider for this attempt to come."""
+        await self._write(
+            "record_upload",
+            attempt_id=upload.attempt_id,
+            job_id=job.job_id,
+            revision_id=job.revision.revision_id,
+            url=upload.url,
+            now_ms=upload.uploaded_ms,
+        )
+
+    async def begin_submits(self, requests: Sequence[SubmitRequest], pace: Pace) -> list[SubmitDecision]:
+        """Reserve and write the intent for as many requests as slots, rate and caps allow."""
+        now_ms, books = self._clock.now_ms(), self._books
+        decisions, self._books = await self._journal.run(
+            lambda: begin_submits(requests, pace, books, self.run_id, now_ms)
+        )
+        return decisions
+
+    async def fail_unbought(self, job: Job, kind: str, message: str) -> None:
+        """The job cannot be bought: its picture is unusable. Raises LostLeaseError."""
+        await self._guarded("job_failed_unbought", job_id=job.job_id, kind=kind, message=message)
+
+    # ------------------------------------------------------------------ answers
+
+    async def record_accepted(self, attempt_id: str, prediction_id: str, status_word: str) -> bool:
+        """See `answers.record_accepted`."""
+        return await self._answer(answers.record_accepted, attempt_id, prediction_id, status_word)
+
+    async def record_nothing_created(
+        self, attempt_id: str, state: str, code: int | None, message: str, retry_ms: int | None, kind: str
+    ) -> bool:
+        """See `answers.record_nothing_created`."""
+        return await self._answer(answers.record_nothing_created, attempt_id, state, code, message, retry_ms, kind)
+
+    async def record_unknown(self, attempt_id: str, message: str) -> bool:
+        """See `answers.record_unknown`."""
+        return await self._answer(answers.record_unknown, attempt_id, message)
+
+    async def record_completed(self, attempt_id: str, status_word: str, output_url: str) -> bool:
+        """See `answers.record_completed`."""
+        return await self._answer(answers.record_completed, attempt_id, status_word, output_url)
+
+    async def record_failed(
+        self, attempt_id: str, status_word: str, code: int | None, message: str, retry_ms: int | None, kind: str
+    ) -> bool:
+        """See `answers.record_failed`."""
+        return await self._answer(answers.record_failed, attempt_id, status_word, code, message, retry_ms, kind)
+
+    async def record_status(self, attempt_id: str, status_word: str) -> None:
+        """See `answers.record_status`."""
+        await self._journal.run(lambda: answers.record_status(attempt_id, status_word))
+
+    async def record_output_url(self, attempt_id: str, output_url: str) -> None:
+        """The provider has handed out a fresh address for the clip."""
+        await self._write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)
+
+    async def record_refunded(self, attempt_id: str) -> None:
+        """See `answers.record_refunded`."""
+        await self._answer(answers.record_refunded, attempt_id)
+
+    async def refunds_due(self, count: int = 1000) -> list[tuple[str, str]]:
+        """(attempt, prediction) of failed attempts whose refund has not been seen yet."""
+        rows = await self._database.read(lambda: ask("refunds_due", count=count))
+        return [(row["attempt_id"], row["prediction_id"]) for row in rows]
+
+    # ------------------------------------------------------------------ the file
+
+    async def file_ready(self, job: Job, sha256: str, size_bytes: int, facts: str) -> None:
+        """The part file is whole and checked: written down before it gets its name. Raises LostLeaseError."""
+        await self._guarded(
+            "job_file_ready",
+            job_id=job.job_id,
+            attempt_id=_attempt_id(job),
+            sha256=sha256,
+            size_bytes=size_bytes,
+            facts=facts,
+        )
+
+    async def finish(self, job: Job) -> None:
+        """The clip stands under its name, flushed to disk. Raises LostLeaseError."""
+        await self._guarded("job_done", job_id=job.job_id, attempt_id=_attempt_id(job))
+
+    async def reject(self, job: Job, kind: str, message: str) -> None:
+        """The clip is paid but fails its checks. Raises LostLeaseError."""
+        await self._guarded(
+            "job_rejected", job_id=job.job_id, attempt_id=_attempt_id(job), kind=kind, message=message
+        )
+
+    # ------------------------------------------------------------------ views
+
+    async def balance(self, scope: Scope) -> Balance:
+        """What is held and spent in a scope now."""
+        before = self._books
+        books = await self.read(lambda: up_to_date(before))
+        return books.balance(scope)
+
+    async def batches(self) -> list[views.BatchName]:
+        """Every batch of the queue, without its jobs."""
+        return await self.read(views.batch_names)
+
+    async def batch_views(self) -> list[views.BatchView]:
+        """Every batch of the queue with its counts."""
+        now_ms = self._clock.now_ms()
+        return await self.read(lambda: views.batch_views(now_ms))
+
+    async def jobs(self, batch_id: int) -> list[views.JobView]:
+        """Every job of a batch, in the manifest's order."""
+        return await self.read(lambda: views.job_views(batch_id, self.real_path))
+
+    async def read(self, script: ScriptFactory[T]) -> T:
+        """Any script that only looks."""
+        value: T = await self._database.read(script)
+        return value
+
+    # ------------------------------------------------------------------ helpers
+
+    async def _write(self, statement: str, /, **params: object) -> Sequence[Row]:
+        return await self._journal.run(lambda: ask(statement, **params))
+
+    async def _guarded(self, statement: str, /, **params: object) -> None:
+        now_ms = self._clock.now_ms()
+        await self._journal.run(lambda: guarded(statement, run_id=self.run_id, now_ms=now_ms, **params))
+
+    async def _answer(self, script: Callable[..., Script[T]], *args: object) -> T:
+        now_ms = self._clock.now_ms()
+        return await self._journal.run(lambda: script(*args, now_ms))
+
+    def _job(self, row: Row) -> Job:
+        attempt = upload = None
+        if row["attempt_id"] is not None:
+            attempt = Attempt(
+                attempt_id=row["attempt_id"],
+                state=row["attempt_state"],
+                prediction_id=row["prediction_id"],
+                submitted_ms=row["submitted_ms"],
+                output_url=row["output_url"],
+                price_usd_micros=row["attempt_price_usd_micros"],
+            )
+        if row["upload_url"] is not None:
+            upload = Upload(
+                attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"]
+            )
+        return Job(
+            job_id=row["job_id"],
+            batch_id=row["batch_id"],
+            batch=row["batch"],
+            key=row["key"],
+            state=JobState(row["state"]),
+            priority=row["priority"],
+            price_usd_micros=row["price_usd_micros"],
+            output=self.real_path(row["output_path"]),
+            file_sha256=row["file_sha256"],
+            placed_sha256=row["placed_sha256"],
+            failed_attempts=row["failed_attempts"],
+            revision=_revision(row, self.real_path(row["image_path"]) if row["image_path"] else None),
+            attempt=attempt,
+            upload=upload,
+        )
+
+    def _known(self, row: Row) -> KnownJob:
+        return KnownJob(
+            job_id=row["job_id"],
+            key=row["key"],
+            state=JobState(row["state"]),
+            fingerprint=row["fingerprint"],
+            fp_version=row["fp_version"],
+            revision=_revision(row, None),
+            output=self.real_path(row["output_path"]),
+            placed_sha256=row["placed_sha256"],
+            failure_kind=row["failure_kind"],
+            failure_message=row["failure_message"],
+            failed_attempts=row["failed_attempts"],
+            output_url=row["output_url"],
+            completed_ms=row["attempt_finished_ms"],
+        )
+
+
+def _revision(row: Row, image_path: Path | None) -> Revision:
+    return Revision(
+        revision_id=row["revision_id"],
+        take=row["take"],
+        model=row["model"],
+        prompt=row["prompt"],
+        negative_prompt=row["negative_prompt"],
+        guidance_hundredths=row["guidance_hundredths"],
+        duration_s=row["duration_s"],
+        image_path=image_path,
+        image_url=row["image_url"],
+        image_sha256=row["image_sha256"],
+    )
+
+
+def _attempt_id(job: Job) -> str:
+    if job.attempt is None:
+        raise ValueError(f"job {job.key} has no attempt")
+    return job.attempt.attempt_id
+
+
+async def _identity(
+    database: SqliteDatabase, path: Path, kind: str, origin: str | None, new_id: Callable[[], str], now_ms: int
+) -> Identity:
+    row = await database.read(lambda: ask_one("read_identity"))
+    if row is None and origin is not None:
+        params: Params = {"queue_id": new_id(), "kind": kind, "origin": origin, "now_ms": now_ms}
+        await database.transact([lambda: _write_identity(params)])
+        row = await database.read(lambda: ask_one("read_identity"))
+    if row is None:
+        raise QueueError(f"the queue {path} is empty; a run fills it")
+    identity = Identity(queue_id=row["queue_id"], kind=row["kind"], origin=row["origin"])
+    if identity.kind != kind:
+        raise QueueError(f"the queue {path} holds {_KINDS[identity.kind]}, not {_KINDS[kind]}; give this run its own --db")
+    if origin is not None and identity.origin != origin:
+        raise QueueError(
+            f"the queue {path} belongs to {identity.origin}, and this run would ask {origin}: paid clips would be looked "
+            "for in the wrong place. Set WAVESPEED_BASE_URL back, or use another queue with --db PATH"
+        )
+    return identity
+
+
+_KINDS = {"paid": "paid clips", "preview": "previews"}
+
+
+def _write_identity(params: Params) -> Script[Any]:
+    """A second process that makes the same queue at once finds the first one's row."""
+    row = yield from ask_one("read_identity")
+    if row is None:
+        yield from ask("write_identity", **params)

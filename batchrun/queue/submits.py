@@ -1,0 +1,113 @@
+"""The one transaction that spends: lease, slot, rate, caps, reservation and intent, together or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from batchrun.queue.ledger import Books, CapCheck, up_to_date
+from batchrun.queue.records import Cap, Gone, NotYet, Pace, Started, SubmitDecision, SubmitRequest
+from batchrun.queue.script import Script, ask, ask_one
+
+MINUTE_MS = 60_000
+# A start whose answer never came counts for the minute this long.
+_UNANSWERED_MS = 3 * MINUTE_MS
+
+
+def begin_submits(
+    requests: Sequence[SubmitRequest], pace: Pace, books: Books, run_id: str, now_ms: int
+) -> Script[tuple[list[SubmitDecision], Books]]:
+    """Start as many of the requests as slots, rate and caps allow, in the order given (highest priority first).
+
+    Returns:
+        One decision for each request, and the books as they stood before: keep those for the next call.
+    """
+    books = yield from up_to_date(books)
+    check = CapCheck(books)
+    held_back = yield from _free_starts(pace, now_ms)
+    decisions: list[SubmitDecision] = []
+    for request in requests:
+        # A day is never opened again when the clock steps back: its cap would be spent twice.
+        day = max(request.day, (yield from _last_day(request.batch_id)))
+        caps = [_on_day(cap, day) for cap in request.caps]
+        decision: SubmitDecision | None = held_back.refusal or check.refusal(caps, request.price_usd_micros)
+        if decision is None:
+            decision = yield from _begin(request, day, pace, run_id, now_ms)
+            if isinstance(decision, Started):
+                held_back = held_back.one_less()
+        decisions.append(decision)
+    return decisions, books
+
+
+def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, now_ms: int) -> Script[SubmitDecision]:
+    send_by_ms = now_ms + pace.send_within_ms
+    rows = yield from ask(
+        "insert_attempt",
+        attempt_id=request.attempt_id,
+        job_id=request.job_id,
+        revision_id=request.revision_id,
+        run_id=run_id,
+        day=day,
+        price_usd_micros=request.price_usd_micros,
+        image_url=request.image_url,
+        now_ms=now_ms,
+        send_by_ms=send_by_ms,
+    )
+    if not rows:
+        return Gone()
+    yield from ask("job_submitting", job_id=request.job_id, attempt_id=request.attempt_id, run_id=run_id, now_ms=now_ms)
+    yield from ask("ledger_reserve", attempt_id=request.attempt_id, now_ms=now_ms)
+    return Started(request.attempt_id, send_by_ms)
+
+
+def _last_day(batch_id: int) -> Script[str]:
+    row = yield from ask_one("last_day", batch_id=batch_id)
+    return (row["day"] if row else None) or ""
+
+
+def _on_day(cap: Cap, day: str) -> Cap:
+    return cap if cap.scope.day is None else replace(cap, scope=replace(cap.scope, day=day))
+
+
+class _FreeStarts:
+    """How many may still start now; when none, why and until when."""
+
+    def __init__(self, slots: int, starts: int, retry_ms: int | None) -> None:
+        self._slots = slots
+        self._starts = starts
+        self._retry_ms = retry_ms
+
+    @property
+    def refusal(self) -> NotYet | None:
+        if self._slots <= 0:
+            return NotYet("slots", None)
+        if self._starts <= 0:
+            return NotYet("rate", self._retry_ms)
+        return None
+
+    def one_less(self) -> "_FreeStarts":
+        return _FreeStarts(self._slots - 1, self._starts - 1, self._retry_ms)
+
+
+class _TooManyUnknown(_FreeStarts):
+    def __init__(self) -> None:
+        super().__init__(0, 0, None)
+
+    @property
+    def refusal(self) -> NotYet | None:
+        return NotYet("unknown", None)
+
+
+def _free_starts(pace: Pace, now_ms: int) -> Script[_FreeStarts]:
+    row = yield from ask_one("count_unknown")
+    if row and row["unknown"] >= pace.max_unknown:
+        return _TooManyUnknown()
+    row = yield from ask_one("open_attempts", slots_since_ms=now_ms - pace.stuck_after_ms)
+    slots = pace.concurrency - (row["slots"] if row else 0)
+    recent = yield from ask(
+        "recent_starts",
+        since_ms=now_ms - _UNANSWERED_MS,
+        minute_ago_ms=now_ms - MINUTE_MS,
+        count=pace.per_minute,
+    )
+    answered = [row["answered_ms"] for row in recent if row["answered_ms"] is not None]
+    retry_ms = min(answered, default=now_ms) + MINUTE_MS + 1 if answered else None
+    return _FreeStarts(slots, pace.per_minute - len(recent), retry_ms)

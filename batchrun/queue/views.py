@@ -1,0 +1,164 @@
+"""What people and scripts want to see of a queue. Only looks."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchrun.queue.script import Row, Rows, Script, ask
+from batchrun.queue.states import JobState
+
+MAX_NOT_FINE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFine:
+    """A job that did not simply work."""
+
+    key: str
+    state: JobState
+    kind: str | None
+    message: str | None
+    prediction_id: str | None
+    attempt_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchName:
+    """A batch and the manifest that it was last read from, as the queue stores the path."""
+
+    batch_id: int
+    name: str
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """One batch: its jobs counted by state. `removed` are jobs that its manifest no longer holds."""
+
+    batch_id: int
+    name: str
+    manifest: str
+    campaign: str | None
+    counts: Mapping[JobState, int] = field(default_factory=dict)
+    removed: int = 0
+    not_fine: tuple[NotFine, ...] = ()
+    put_off: tuple[NotFine, ...] = ()
+    """Jobs that go on by themselves, but later: an upload, a download or the disk did not work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job as `list` shows it."""
+
+    key: str
+    state: JobState
+    priority: int
+    tags: tuple[str, ...]
+    prompt: str
+    duration_s: int
+    take: int
+    output: Path
+    size_bytes: int | None
+    facts: Mapping[str, object]
+    price_usd_micros: int
+    spent_usd_micros: int
+    kind: str | None
+    message: str | None
+    prediction_id: str | None
+    attempt_id: str | None
+    status_word: str | None
+    submitted_ms: int | None
+    changed_ms: int
+    generation: int
+
+
+def batch_names() -> Script[list[BatchName]]:
+    """Every batch of the queue, without its jobs."""
+    rows = yield from ask("list_batches")
+    return [BatchName(row["batch_id"], row["name"], row["manifest"]) for row in rows]
+
+
+def batch_views(now_ms: int) -> Script[list[BatchView]]:
+    """Every batch of the queue."""
+    rows = yield from ask("list_batches")
+    found: list[BatchView] = []
+    for row in rows:
+        counts = yield from ask("state_counts", batch_id=row["batch_id"], generation=row["generation"])
+        not_fine = yield from ask("not_fine_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
+        put_off = yield from ask("put_off_jobs", batch_id=row["batch_id"], now_ms=now_ms, count=MAX_NOT_FINE)
+        found.append(_batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off]))
+    return found
+
+
+def _batch_view(row: Row, counts: Rows, not_fine: list[NotFine], put_off: list[NotFine]) -> BatchView:
+    by_state: dict[JobState, int] = {}
+    removed = 0
+    for count in counts:
+        if count["current"]:
+            by_state[JobState(count["state"])] = count["jobs"]
+        else:
+            removed += count["jobs"]
+    return BatchView(
+        batch_id=row["batch_id"],
+        name=row["name"],
+        manifest=row["manifest"],
+        campaign=row["campaign"],
+        counts=by_state,
+        removed=removed,
+        not_fine=tuple(not_fine),
+        put_off=tuple(put_off),
+    )
+
+
+def job_views(batch_id: int, real_path: Callable[[str], Path]) -> Script[list[JobView]]:
+    """Every job of a batch, in the manifest's order."""
+    rows = yield from ask("list_jobs", batch_id=batch_id)
+    return [_job_view(row, real_path) for row in rows]
+
+
+def _not_fine(row: Row) -> NotFine:
+    return NotFine(
+        key=row["key"],
+        state=JobState(row["state"]),
+        kind=row["failure_kind"],
+        message=row["failure_message"],
+        prediction_id=row["prediction_id"],
+        attempt_id=row["attempt_id"],
+    )
+
+
+def _put_off(row: Row) -> NotFine:
+    return NotFine(
+        key=row["key"],
+        state=JobState(row["state"]),
+        kind=row["failure_kind"],
+        message=row["failure_message"],
+        prediction_id=None,
+        attempt_id=None,
+    )
+
+
+def _job_view(row: Row, real_path: Callable[[str], Path]) -> JobView:
+    return JobView(
+        key=row["key"],
+        state=JobState(row["state"]),
+        priority=row["priority"],
+        tags=tuple(json.loads(row["tags"])),
+        prompt=row["prompt"],
+        duration_s=row["duration_s"],
+        take=row["take"],
+        output=real_path(row["output_path"]),
+        size_bytes=row["file_bytes"],
+        facts=json.loads(row["file_facts"] or "{}"),
+        price_usd_micros=row["price_usd_micros"],
+        spent_usd_micros=row["spent_usd_micros"],
+        kind=row["failure_kind"],
+        message=row["failure_message"],
+        prediction_id=row["prediction_id"],
+        attempt_id=row["attempt_id"],
+        status_word=row["status_word"],
+        submitted_ms=row["submitted_ms"],
+        changed_ms=row["changed_ms"],
+        generation=row["generation"],
+    )

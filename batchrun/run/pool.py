@@ -1,0 +1,227 @@
+"""Many jobs at once: claims, one worker a job, the lease, and the end of the run. One task group owns every task."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from batchrun.clock import Clock
+from batchrun.errors import ExitCode
+from batchrun.provider.outcome import NotAllowedError, RefusalKind
+from batchrun.queue.leases import ClaimScope
+from batchrun.queue.records import CapReached, Job
+from batchrun.queue.states import JobState
+from batchrun.queue.store import LEASE_MS, Queue
+from batchrun.run.events import Event, Kind
+from batchrun.run.stop import Stop
+from batchrun.run.worker import Ending, Tools, Worker
+
+_LOOK_AGAIN_S = 1.0
+"""Put-off jobs become ready, other processes give jobs back: nobody tells us."""
+_MAX_PAID_CLAIM = 500
+
+HALT_CODES = {
+    RefusalKind.KEY: ExitCode.KEY,
+    RefusalKind.ACCOUNT: ExitCode.ACCOUNT,
+    RefusalKind.CREDIT: ExitCode.ACCOUNT,
+}
+ANY_PRICE = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Capped:
+    """A cap that stopped jobs."""
+
+    reached: CapReached
+    price_usd_micros: int
+
+
+class Pool:
+    """One run's workers. Opened for what is in flight first, then for what the manifest asks for."""
+
+    def __init__(self, queue: Queue, clock: Clock, stop: Stop, *, grace_s: float) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._stop = stop
+        self._grace_s = grace_s
+        self._tools: Tools | None = None
+        self._paid: list[int] = []
+        self._scopes: dict[int, ClaimScope] = {}
+        self._intake_closed = False
+        self._claimed_put_off = False
+        self._active: dict[int, asyncio.Task[None]] = {}
+        self._preparing: dict[tuple[str, str], int] = {}
+        self._wake = asyncio.Event()
+        self._bought_since_cap = False
+        self._abandoned = False
+        self.ahead = 1
+        self.halts: dict[ExitCode, str] = {}
+        self.capped: dict[int, Capped] = {}
+        self.endings: dict[Ending, int] = {}
+        self.bought = 0
+
+    # ------------------------------------------------------------------ told from outside
+
+    def collect(self, batch_ids: Sequence[int]) -> None:
+        """Go on with what is in flight in these batches."""
+        self._paid += [batch_id for batch_id in batch_ids if batch_id not in self._paid]
+        self._claimed_put_off = False
+        self._wake.set()
+
+    def open(self, scopes: Sequence[ClaimScope]) -> None:
+        """Buy what is queued in these scopes."""
+        self._scopes.update({scope.batch_id: scope for scope in scopes})
+        self._wake.set()
+
+    def close_intake(self) -> None:
+        """Nothing more will be told: end when everything is done."""
+        self._intake_closed = True
+        self._wake.set()
+
+    def halt(self, code: ExitCode, message: str) -> None:
+        """Start nothing more, for this reason. What runs is collected."""
+        if code not in self.halts:
+            self.halts[code] = message
+            self._note(message)
+        # Without an answer there is nothing to wait for; what is paid for is collected by a later run.
+        self._abandoned |= code is ExitCode.UNAVAILABLE
+        self._wake.set()
+
+    def refused(self, kind: RefusalKind, message: str) -> None:
+        """The provider refuses the key or the account."""
+        self.halt(HALT_CODES[kind], message)
+
+    def cap_reached(self, job: Job, reached: CapReached) -> None:
+        """No room for the job: nothing of its batch at that price or above is claimed any more."""
+        scope = self._scopes.get(job.batch_id)
+        if job.batch_id not in self.capped:
+            self._note(f"cap {reached.cap.name} of batch {job.batch} reached")
+        self.capped[job.batch_id] = Capped(reached, job.price_usd_micros)
+        if scope is not None:
+            price = min(scope.price_below_usd_micros, job.price_usd_micros)
+            self._scopes[job.batch_id] = replace(scope, price_below_usd_micros=price)
+
+    def watch(self, event: Event) -> None:
+        """Hear what the workers do."""
+        if event.kind is Kind.INTENT:
+            self.bought += 1
+            self._bought_since_cap = True
+            self._preparing.pop((event.batch, event.key), None)
+            self._wake.set()
+
+    # ------------------------------------------------------------------ the run
+
+    async def run(self, tools: Tools) -> None:
+        """Work until nothing is left, or until stopped."""
+        self._tools = tools
+        await self._queue.start_run()
+        try:
+            async with asyncio.TaskGroup() as group:
+                services = [
+                    group.create_task(tools.starter.run(), name="starter"),
+                    group.create_task(tools.poller.run(), name="poller"),
+                    group.create_task(self._renew(), name="lease"),
+                    group.create_task(self._obey(), name="stop"),
+                ]
+                await self._feed(group)
+                for service in services:
+                    service.cancel()
+        finally:
+            while tools.keeping:
+                await asyncio.wait(tools.keeping)
+            await self._queue.end_run()
+
+    async def _feed(self, group: asyncio.TaskGroup) -> None:
+        """Claim and start workers; come back when there is nothing left to do."""
+        while not (self._stop.now.is_set() or self._abandoned):
+            self._wake.clear()
+            if not self._stop.drain.is_set():
+                await self._claim(group)
+            if not self._active and (self._stop.drain.is_set() or await self._finished()):
+                return
+            try:
+                async with self._clock.timeout(_LOOK_AGAIN_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+        for task in self._active.values():
+            task.cancel()
+
+    async def _claim(self, group: asyncio.TaskGroup) -> None:
+        if self._paid and ExitCode.KEY not in self.halts:
+            jobs = await self._queue.claim_paid(self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off)
+            self._claimed_put_off = len(jobs) < _MAX_PAID_CLAIM
+            self._work_on(jobs, group)
+        room = self.ahead - len(self._preparing)
+        if self._scopes and room > 0 and not self.halts:
+            self._work_on(await self._queue.claim_queued(list(self._scopes.values()), room), group)
+
+    def _work_on(self, jobs: Sequence[Job], group: asyncio.TaskGroup) -> None:
+        for job in jobs:
+            if job.state is JobState.QUEUED:
+                self._preparing[job.batch, job.key] = job.job_id
+            self._active[job.job_id] = group.create_task(self._carry(job), name=f"job {job.batch}/{job.key}")
+
+    async def _carry(self, job: Job) -> None:
+        if self._tools is None:
+            raise RuntimeError("the pool is not running")
+        self._tools.observer(Event(Kind.CLAIMED, job.batch, job.key))
+        try:
+            ending = await Worker(self._tools, job).carry()
+            self.endings[ending] = self.endings.get(ending, 0) + 1
+        except NotAllowedError as error:
+            self.halt(ExitCode.KEY if error.status == 401 else ExitCode.ACCOUNT, str(error))  # noqa: PLR2004
+            await self._queue.release(job)
+        finally:
+            self._active.pop(job.job_id, None)
+            self._preparing.pop((job.batch, job.key), None)
+            self._wake.set()
+
+    async def _finished(self) -> bool:
+        """Whether nothing is left that this run should do or wait for."""
+        if not self._intake_closed:
+            return False
+        paid = [] if ExitCode.KEY in self.halts else self._paid
+        scopes = [] if self.halts else list(self._scopes.values())
+        if await self._queue.something_left(paid, scopes):
+            return False
+        return self.halts != {} or not self._reopen_after_cap()
+
+    def _reopen_after_cap(self) -> bool:
+        """A reservation that was void since the cap was reached may have made room: ask once more."""
+        if not self.capped or not self._bought_since_cap:
+            return False
+        self._bought_since_cap = False
+        self.capped.clear()
+        self._scopes = {
+            batch_id: replace(scope, price_below_usd_micros=ANY_PRICE) for batch_id, scope in self._scopes.items()
+        }
+        self._wake.set()
+        return True
+
+    async def _renew(self) -> None:
+        while True:
+            await self._clock.sleep(LEASE_MS / 3000)
+            await self._queue.renew_run()
+
+    async def _obey(self) -> None:
+        """Turn a stop into its two stages."""
+        await self._stop.drain.wait()
+        waiting = [task for job_id, task in self._active.items() if job_id in self._preparing.values()]
+        for task in waiting:
+            task.cancel()
+        rest = len(self._active) - len(waiting)
+        self._note(
+            f"stopping: nothing new is bought; waiting up to {self._grace_s:.0f} s for {rest} clips that are paid for "
+            "(once more to leave now, they are collected by the next run)"
+        )
+        self._wake.set()
+        try:
+            async with self._clock.timeout(self._grace_s):
+                await self._stop.now.wait()
+        except TimeoutError:
+            self._stop.now.set()
+        self._wake.set()
+
+    def _note(self, text: str) -> None:
+        if self._tools is not None:
+            self._tools.observer(Event(Kind.NOTE, detail=text))

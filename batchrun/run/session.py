@@ -1,0 +1,374 @@
+"""One run over one queue: collect what is paid for, read, plan, quote, buy, and say how it ended."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchrun.clock import Clock, day_of
+from batchrun.errors import BatchrunError, ExitCode, UsageError
+from batchrun.manifest.jobs import Batch, Limits
+from batchrun.money import format_usd
+from batchrun.plan import BUYS, Planned, Reason, intakes, make_plan
+from batchrun.provider.client import Client
+from batchrun.provider.http import Http
+from batchrun.provider.outcome import NotAllowedError, ProviderError
+from batchrun.provider.urls import origin_of
+from batchrun.queue.leases import ClaimScope
+from batchrun.queue.records import Balance, Cap, Job, Pace, Scope
+from batchrun.queue.store import Queue
+from batchrun.queue.views import BatchView
+from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.health import GIVE_UP_AFTER_S, Health
+from batchrun.run.poller import Poller
+from batchrun.run.pool import ANY_PRICE, Capped, Pool
+from batchrun.run.starter import BalanceGuard, Starter
+from batchrun.run.stop import Stop
+from batchrun.run.worker import SEND_WITHIN_S, Ending, Tools
+
+_MAX_AHEAD = 200
+_COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one run is to be done."""
+
+    kind: str
+    """`paid` or `preview`."""
+    base_url: str
+    origin: str
+    """What the queue is bound to: the API's origin, or a fixed word for previews."""
+    key: str | None
+    queue_path: Path
+    manifests: tuple[Path, ...]
+    no_new: bool = False
+    max_spend_usd_micros: int | None = None
+    grace_s: float = 300.0
+    give_up_after_s: float = GIVE_UP_AFTER_S
+    limits: Limits | None = None
+    """Instead of the manifests' own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapView:
+    """One cap and where it stands."""
+
+    name: str
+    limit_usd_micros: int
+    balance: Balance
+
+    @property
+    def left_usd_micros(self) -> int:
+        """What may still be spent under it."""
+        return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """How a run ended: facts, for the summary to word."""
+
+    run_id: str
+    batches: list[BatchView] = field(default_factory=list)
+    plans: dict[str, list[Planned]] = field(default_factory=dict)
+    """By batch name."""
+    caps: list[CapView] = field(default_factory=list)
+    balance: Balance = field(default_factory=Balance)
+    """Over the batches of the run, for ever."""
+    run_balance: Balance = field(default_factory=Balance)
+    """What this run has reserved and settled."""
+    capped: list[Capped] = field(default_factory=list)
+    halts: dict[ExitCode, str] = field(default_factory=dict)
+    endings: dict[Ending, int] = field(default_factory=dict)
+    bought: int = 0
+    no_new: bool = False
+    signal_number: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+    problem: UsageError | None = None
+    """Why nothing new was read; what was in flight was collected all the same."""
+
+
+Load = Callable[[], Sequence[Batch]]
+
+
+class Session:
+    """One run over one queue."""
+
+    def __init__(
+        self,
+        options: Options,
+        load: Load,
+        *,
+        clock: Clock,
+        stop: Stop,
+        observer: Observer,
+        chance: random.Random,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._options = options
+        self._load = load
+        self._clock = clock
+        self._stop = stop
+        self._observer = observer
+        self._chance = chance
+        self._new_id = new_id
+        self._batches: dict[int, Batch] = {}
+        self._quotes: dict[tuple[str, int], int] = {}
+
+    async def run(self) -> Result:
+        """The whole run.
+
+        Raises:
+            BatchrunError: it could not be done at all.
+        """
+        options, started_s = self._options, self._clock.monotonic_s()
+        queue = await Queue.open(
+            options.queue_path, self._clock, kind=options.kind, origin=options.origin, new_id=self._new_id
+        )
+        result = Result(run_id=queue.run_id, no_new=options.no_new)
+        try:
+            async with Http(options.base_url, options.key, self._clock) as http:
+                again = True
+                while again:
+                    again = await self._round(queue, http, result)
+            await self._look(queue, result)
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from group
+        finally:
+            await queue.close()
+        result.duration_s = self._clock.monotonic_s() - started_s
+        return result
+
+    async def _round(self, queue: Queue, http: Http, result: Result) -> bool:
+        """Collect, read, buy. Whether another round is due: a job had changed while its old text was in flight."""
+        client = Client(http, self._clock)
+        pool = Pool(queue, self._clock, self._stop, grace_s=self._options.grace_s)
+        known = await self._batches_of_manifests(queue)
+        pool.collect(known)
+        tools = self._tools(queue, http, client, pool)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
+            await pool.run(tools)
+        result.capped = list(pool.capped.values())
+        result.halts |= pool.halts
+        result.bought += pool.bought
+        for ending, count in pool.endings.items():
+            result.endings[ending] = result.endings.get(ending, 0) + count
+        result.signal_number = self._stop.signal_number
+        changed = any(planned.reason is Reason.CHANGED_IN_FLIGHT for plan in result.plans.values() for planned in plan)
+        return changed and pool.endings.get(Ending.DONE, 0) > 0 and not (pool.halts or self._stop.drain.is_set())
+
+    async def _batches_of_manifests(self, queue: Queue) -> list[int]:
+        """The batches that were last read from these manifests, known before the manifests are read."""
+        paths = {path.resolve() for path in self._options.manifests}
+        return [batch.batch_id for batch in await queue.batches() if queue.real_path(batch.manifest) in paths]
+
+    # ------------------------------------------------------------------ intake
+
+    async def _take_in(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
+        """Read, plan and open the pool for what is new; whatever is wrong, what is in flight goes on."""
+        try:
+            if not self._options.no_new:
+                await self._read_and_open(queue, client, pool, tools, result)
+        except UsageError as error:
+            result.problem = error
+        finally:
+            pool.close_intake()
+
+    async def _read_and_open(
+        self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result
+    ) -> None:
+        batches = await asyncio.to_thread(self._load)
+        limits = self._options.limits or most_careful([batch.limits for batch in batches])
+        self._pace(tools, pool, limits)
+        scopes: list[ClaimScope] = []
+        for batch in batches:
+            result.warnings += [warning for warning in batch.warnings if warning not in result.warnings]
+            plan = await self._plan(queue, batch)
+            result.plans[batch.name] = plan
+            batch_id, generation = await queue.swap_generation(batch, intakes(plan, queue.stored_path))
+            self._batches[batch_id] = batch
+            scopes.append(ClaimScope(batch_id, generation, ANY_PRICE))
+            if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
+                guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
+                tools.starter.balances[batch_id] = guard
+        pool.collect([scope.batch_id for scope in scopes])
+        if await self._quote(client, pool, result):
+            self._say_plan(tools, result)
+            pool.open(scopes)
+
+    def _say_plan(self, tools: Tools, result: Result) -> None:
+        plans = [planned for plan in result.plans.values() for planned in plan]
+        to_buy = [planned for planned in plans if planned.reason in BUYS]
+        rest = sum(planned.reason in _COLLECTS for planned in plans)
+        price = sum(planned.spec.price_usd_micros for planned in to_buy)
+        tools.observer(Event(Kind.PLANNED, count=len(to_buy) + rest, usd_micros=price))
+
+    async def _plan(self, queue: Queue, batch: Batch) -> list[Planned]:
+        batch_id = await queue.batch_id(batch.name)
+        known = await queue.known_jobs(batch_id) if batch_id is not None else {}
+        return await asyncio.to_thread(make_plan, batch.jobs, known, self._clock.now_ms())
+
+    async def _quote(self, client: Client, pool: Pool, result: Result) -> bool:
+        """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
+        if self._options.kind != "paid":
+            return True
+        wanted = [planned.spec for plan in result.plans.values() for planned in plan if planned.reason in BUYS]
+        for spec in {(spec.model, spec.duration_s): spec for spec in wanted}.values():
+            inputs = {"prompt": spec.prompt, "duration": spec.duration_s, "image": spec.image_url or "picture.jpg"}
+            try:
+                quote = await client.price(spec.model, inputs)
+            except NotAllowedError as error:
+                if error.status == 401:  # noqa: PLR2004
+                    pool.halt(ExitCode.KEY, str(error))
+                    return False
+                continue
+            except ProviderError:
+                continue  # the price list stands, and the caps hold at its prices
+            if quote > spec.price_usd_micros:
+                pool.halt(ExitCode.NEEDS_PERSON, _dearer(spec.duration_s, quote, spec.price_usd_micros))
+                return False
+            if quote > 0:
+                self._quotes[spec.model, spec.duration_s] = quote
+        return True
+
+    # ------------------------------------------------------------------ tools
+
+    def _tools(self, queue: Queue, http: Http, client: Client, pool: Pool) -> Tools:
+        options = self._options
+        limits = options.limits or Limits(concurrency=2, per_minute=2)
+
+        def observe(event: Event) -> None:
+            pool.watch(event)
+            self._observer(event)
+
+        health = Health(
+            self._clock,
+            lambda message: pool.halt(ExitCode.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}"),
+            options.give_up_after_s,
+        )
+        poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._chance)
+        starter = Starter(queue, self._clock, _pace(limits), observe)
+        tools = Tools(
+            queue=queue,
+            client=client,
+            http=http,
+            clock=self._clock,
+            starter=starter,
+            poller=poller,
+            health=health,
+            observer=observe,
+            chance=self._chance,
+            new_id=self._new_id,
+            caps=lambda batch_id: self._caps(batch_id, queue.run_id),
+            price=self._price,
+            day=self._day,
+            halt=pool.refused,
+            capped=pool.cap_reached,
+            folder=options.queue_path.resolve().parent,
+        )
+        self._pace(tools, pool, limits)
+        return tools
+
+    def _pace(self, tools: Tools, pool: Pool, limits: Limits) -> None:
+        tools.starter.pace = _pace(limits)
+        tools.poller.floor_s = limits.poll_s
+        tools.poller.stuck_after_s = limits.stuck_after_s
+        pool.ahead = min(limits.concurrency, _MAX_AHEAD)
+
+    def _price(self, job: Job) -> int:
+        if self._options.kind != "paid":
+            return 0
+        quote = self._quotes.get((job.revision.model, job.revision.duration_s))
+        return job.price_usd_micros if quote is None else quote
+
+    def _day(self, batch_id: int) -> str:
+        return day_of(self._clock.now_ms(), self._batches[batch_id].caps.zone)
+
+    def _caps(self, batch_id: int, run_id: str) -> tuple[Cap, ...]:
+        return caps_of(self._batches[batch_id], batch_id, self._day(batch_id), run_id, self._options)
+
+    # ------------------------------------------------------------------ the end
+
+    async def _look(self, queue: Queue, result: Result) -> None:
+        """The books as they stand at the end."""
+        ids = set(self._batches) | set(await self._batches_of_manifests(queue))
+        result.batches = [view for view in await queue.batch_views() if view.batch_id in ids]
+        for view in result.batches:
+            balance = await queue.balance(Scope(batch_id=view.batch_id))
+            result.balance = Balance(
+                held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
+                spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
+            )
+        result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
+        caps = {cap.name: cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)}
+        for cap in caps.values():
+            balance = await queue.balance(cap.scope)
+            result.caps.append(CapView(name=cap.name, limit_usd_micros=cap.limit_usd_micros, balance=balance))
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that a person should read out of those that ended a task group."""
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.append(first_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((leaf for leaf in leaves if isinstance(leaf, BatchrunError)), leaves[0])
+
+
+def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options) -> tuple[Cap, ...]:
+    """Every cap on a job of the batch. None on previews: they cost nothing."""
+    if options.kind != "paid":
+        return ()
+    caps, campaign = batch.caps, batch.caps.campaign
+    candidates = [
+        (f"{batch.name}: budget", Scope(batch_id=batch_id), caps.budget_usd_micros),
+        (f"{batch.name}: daily_budget {day}", Scope(batch_id=batch_id, day=day), caps.daily_budget_usd_micros),
+        (f"campaign {campaign}: budget", Scope(campaign=campaign), caps.campaign_budget_usd_micros),
+        (
+            f"campaign {campaign}: daily_budget {day}",
+            Scope(campaign=campaign, day=day),
+            caps.campaign_daily_budget_usd_micros,
+        ),
+        ("--max-spend", Scope(run_id=run_id), options.max_spend_usd_micros),
+    ]
+    return tuple(
+        Cap(name=name, scope=scope, limit_usd_micros=limit) for name, scope, limit in candidates if limit is not None
+    )
+
+
+def most_careful(limits: Sequence[Limits]) -> Limits:
+    """One set of limits for several manifests that share a queue: of each number the more careful one."""
+    if not limits:
+        return Limits(concurrency=1, per_minute=1)
+    return Limits(
+        concurrency=min(one.concurrency for one in limits),
+        per_minute=min(one.per_minute for one in limits),
+        poll_s=max(one.poll_s for one in limits),
+        settle_s=max(one.settle_s for one in limits),
+        stuck_after_s=max(one.stuck_after_s for one in limits),
+        max_unknown=min(one.max_unknown for one in limits),
+    )
+
+
+def origin(base_url: str) -> str:
+    """What a paid queue is bound to."""
+    return origin_of(base_url)
+
+
+def _pace(limits: Limits) -> Pace:
+    return Pace(
+        concurrency=limits.concurrency,
+        per_minute=limits.per_minute,
+        max_unknown=limits.max_unknown,
+        stuck_after_ms=int(limits.stuck_after_s * 1000),
+        send_within_ms=int(SEND_WITHIN_S * 1000),
+    )
+
+
+def _dearer(duration_s: int, quote: int, expected: int) -> str:
+    return (
+        f"today a {duration_s} s clip costs {format_usd(quote)}, more than the {format_usd(expected)} you agreed to; "
+        f"nothing was bought. To accept it, set limits.max_price: {{{duration_s}: {format_usd(quote)[1:]}}}"
+    )

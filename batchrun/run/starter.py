@@ -1,0 +1,175 @@
+"""The gate before the money: who may start now, highest priority first, under slots, rate and caps of the whole queue."""
+
+import asyncio
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+from batchrun.clock import Clock
+from batchrun.provider.client import Client
+from batchrun.provider.outcome import ProviderError
+from batchrun.queue.records import Cap, CapReached, NotYet, Pace, Scope, Started, SubmitDecision, SubmitRequest
+from batchrun.queue.states import AttemptState
+from batchrun.queue.store import Queue
+from batchrun.run.events import Event, Kind, Observer
+
+_LOOK_AGAIN_S = 1.0
+"""Another process may have given a slot back; nobody tells us."""
+_MAX_GROUP = 200
+_BALANCE_AGE_S = 10.0
+
+_Waiting = tuple[int, int, SubmitRequest, "asyncio.Future[SubmitDecision]"]
+
+
+class BalanceGuard:
+    """`keep_balance`, best effort: what may still go before the account's balance falls below the mark."""
+
+    def __init__(self, client: Client, clock: Clock, keep_usd_micros: int) -> None:
+        self._client = client
+        self._clock = clock
+        self._keep = keep_usd_micros
+        self._left = 0
+        self._asked_s: float | None = None
+
+    async def refusal(self, price_usd_micros: int) -> CapReached | None:
+        """A refusal when the price does not fit above the mark; else the price is counted."""
+        now_s = self._clock.monotonic_s()
+        if self._asked_s is None or now_s - self._asked_s > _BALANCE_AGE_S:
+            try:
+                self._left = await self._client.balance() - self._keep
+                self._asked_s = now_s
+            except ProviderError:
+                if self._asked_s is None:
+                    return None  # best effort: a key that may not see the balance can still buy
+        if price_usd_micros > self._left:
+            return CapReached(Cap(name="keep_balance", scope=Scope(), limit_usd_micros=self._keep), max(self._left, 0))
+        self._left -= price_usd_micros
+        return None
+
+
+@dataclass(slots=True)
+class Starter:
+    """One a run. `run` must be running for `start` to come back."""
+
+    queue: Queue
+    clock: Clock
+    pace: Pace
+    observer: Observer
+    balances: dict[int, BalanceGuard] = field(default_factory=dict)
+    """By batch; only those with `keep_balance`."""
+    _ready: list[_Waiting] = field(default_factory=list)
+    _order: "itertools.count[int]" = field(default_factory=itertools.count)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _hold_until_s: float = 0.0
+    _said: str = ""
+
+    async def start(self, request: SubmitRequest) -> SubmitDecision:
+        """Wait for a turn: Started, CapReached or Gone. A caller that is cancelled leaves the line."""
+        future: asyncio.Future[SubmitDecision] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._ready, (-request.priority, next(self._order), request, future))
+        self._wake.set()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                await asyncio.shield(self._undo(future.result()))
+            raise
+
+    def slot_freed(self) -> None:
+        """A prediction of this run has ended."""
+        self._wake.set()
+
+    def hold(self, delay_s: float) -> None:
+        """Start nothing for a while: the provider said so."""
+        self._hold_until_s = max(self._hold_until_s, self.clock.monotonic_s() + delay_s)
+        self._say(f"the provider asked for {delay_s:.0f} s of patience")
+
+    async def run(self) -> None:
+        """Serve the line, until cancelled."""
+        while True:
+            group = self._take()
+            if not group:
+                await self._sleep(None)
+                continue
+            if (hold_s := self._hold_until_s - self.clock.monotonic_s()) > 0:
+                self._put_back(group)
+                await self._sleep(hold_s)
+                continue
+            not_yet = await self._serve(group)
+            if not_yet is not None:
+                await self._sleep(self._patience_s(not_yet))
+
+    async def _serve(self, group: list[_Waiting]) -> NotYet | None:
+        """One transaction for the group; who must wait stays in line. The last reason to wait, if any."""
+        group = [waiting for waiting in group if not await self._balance_refused(waiting)]
+        if not group:
+            return None
+        writing = asyncio.ensure_future(self.queue.begin_submits([request for _, _, request, _ in group], self.pace))
+        try:
+            # Once handed over it is written; who is told about it must not depend on when the run is stopped.
+            decisions = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await self._tell(group, await writing)
+            raise
+        return await self._tell(group, decisions)
+
+    async def _tell(self, group: list[_Waiting], decisions: list[SubmitDecision]) -> NotYet | None:
+        not_yet: NotYet | None = None
+        for waiting, decision in zip(group, decisions, strict=True):
+            if isinstance(decision, NotYet):
+                not_yet = decision
+                heapq.heappush(self._ready, waiting)
+            elif not waiting[3].done():
+                waiting[3].set_result(decision)
+            else:
+                await self._undo(decision)
+        return not_yet
+
+    async def _undo(self, decision: SubmitDecision) -> None:
+        """A start that nobody will use: nothing was sent, so the money goes back."""
+        if isinstance(decision, Started):
+            await self.queue.record_nothing_created(
+                decision.attempt_id, AttemptState.VOID, None, "stopped before sending", 0, "stopped"
+            )
+
+    async def _balance_refused(self, waiting: _Waiting) -> bool:
+        _, _, request, future = waiting
+        guard = self.balances.get(request.batch_id)
+        refusal = await guard.refusal(request.price_usd_micros) if guard else None
+        if refusal is not None and not future.done():
+            future.set_result(refusal)
+        return refusal is not None
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        while self._ready and len(group) < _MAX_GROUP:
+            waiting = heapq.heappop(self._ready)
+            if not waiting[3].done():
+                group.append(waiting)
+        return group
+
+    def _put_back(self, group: list[_Waiting]) -> None:
+        for waiting in group:
+            heapq.heappush(self._ready, waiting)
+
+    def _patience_s(self, not_yet: NotYet) -> float:
+        if not_yet.why == "rate" and not_yet.retry_ms is not None:
+            wait_s = max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
+            self._say(f"rate limit of {self.pace.per_minute} starts a minute, next in {wait_s:.0f} s")
+            return wait_s
+        if not_yet.why == "unknown":
+            self._say(f"{self.pace.max_unknown} submits with unknown outcome; nothing new until some are settled")
+        return _LOOK_AGAIN_S
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self.observer(Event(Kind.WAITING, detail=text))
+
+    async def _sleep(self, delay_s: float | None) -> None:
+        self._wake.clear()
+        try:
+            async with self.clock.timeout(delay_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return

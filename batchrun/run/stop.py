@@ -1,0 +1,43 @@
+"""Stopping in two stages: the first signal drains, the second leaves now."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Stop:
+    """What a run looks at to know whether it shall end."""
+
+    drain: asyncio.Event = field(default_factory=asyncio.Event)
+    """Submit nothing new; go on with what is paid for."""
+    now: asyncio.Event = field(default_factory=asyncio.Event)
+    """Leave at once; everything is on disk anyway."""
+    signal_number: int | None = None
+    """The first signal that came."""
+
+    def ask(self, signal_number: int | None = None) -> None:
+        """Ask once to drain, ask again to leave now."""
+        if self.drain.is_set():
+            self.now.set()
+            return
+        self.signal_number = signal_number
+        self.drain.set()
+
+
+@contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM ask `stop`; afterwards the former handlers are back."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        loop.add_signal_handler(number, stop.ask, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -1,0 +1,289 @@
+"""How a run ended, in words and numbers: exit code with all its reasons, JSON for scripts, lines for people. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from batchrun.errors import URGENCY, ExitCode, most_urgent
+from batchrun.money import decimal_usd, format_usd
+from batchrun.plan import Reason
+from batchrun.queue.failures import PERSON_KINDS
+from batchrun.queue.records import Balance
+from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
+from batchrun.queue.views import BatchView, NotFine
+from batchrun.run.pool import Capped
+from batchrun.run.session import CapView, Result
+from batchrun.run.worker import Ending
+
+SCHEMA_VERSION = 1
+_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk"})
+_SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReason:
+    """One reason for the exit code: what a script may act on, and what a person would type next."""
+
+    code: ExitCode
+    kind: str
+    count: int
+    next_command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A job that is not fine."""
+
+    batch: str
+    key: str
+    state: str
+    kind: str
+    message: str
+
+
+def exit_reasons(result: Result, command: str) -> list[ExitReason]:
+    """Every exit code that applies, the most urgent first. `command` is what was typed, without options."""
+    found: list[ExitReason] = []
+    if result.signal_number is not None:
+        code = ExitCode.INTERRUPTED if result.signal_number == _SIGINT else ExitCode.TERMINATED
+        found.append(ExitReason(code, "stopped", _left(result), f"batchrun {command}"))
+    for code, message in result.halts.items():
+        found.append(ExitReason(code, _HALT_KINDS.get(code, "halted"), _left(result), _after_halt(code, message, command)))
+    found += _job_reasons(result, command)
+    if result.capped:
+        names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
+        found.append(ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), f"raise {names}, then batchrun {command}"))
+    elif not found and _left(result) and not result.no_new:
+        found.append(ExitReason(ExitCode.UNAVAILABLE, "work_left", _left(result), f"batchrun {command}"))
+    return sorted(found, key=lambda reason: URGENCY.index(reason.code))
+
+
+_SIGINT = 2
+_HALT_KINDS = {
+    ExitCode.KEY: "key_refused",
+    ExitCode.ACCOUNT: "account",
+    ExitCode.UNAVAILABLE: "unavailable",
+    ExitCode.NEEDS_PERSON: "price_changed",
+}
+
+
+def exit_code(reasons: Sequence[ExitReason], result: Result) -> ExitCode:
+    """The process's exit status."""
+    if result.problem is not None:
+        return ExitCode.USAGE
+    return most_urgent({reason.code for reason in reasons})
+
+
+def _job_reasons(result: Result, command: str) -> list[ExitReason]:
+    """Reasons that stand in the jobs themselves."""
+    found: list[ExitReason] = []
+    states: Counter[JobState] = Counter()
+    person = failed = 0
+    for job in (job for view in result.batches for job in view.not_fine):
+        if job.state in NEEDS_PERSON:
+            states[job.state] += 1
+        elif job.kind in _PERSON_KINDS:
+            person += 1
+        else:
+            failed += 1
+    put_off = [job for view in result.batches for job in view.put_off]
+    person += sum(job.kind in _PERSON_KINDS for job in put_off)
+    later = sum(job.kind not in _PERSON_KINDS for job in put_off)
+    lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
+    status = f"batchrun status {command}"
+    found += [ExitReason(ExitCode.NEEDS_PERSON, state.value, count, status) for state, count in states.items()]
+    if person:
+        found.append(ExitReason(ExitCode.NEEDS_PERSON, "file_in_the_way", person, status))
+    if lost:
+        found.append(ExitReason(ExitCode.NEEDS_PERSON, "output_lost", lost, status))
+    if later:
+        found.append(ExitReason(ExitCode.UNAVAILABLE, "put_off", later, f"batchrun {command}"))
+    if failed:
+        found.append(ExitReason(ExitCode.SOME_FAILED, "failed", failed, status))
+    return found
+
+
+def _after_halt(code: ExitCode, message: str, command: str) -> str:
+    match code:
+        case ExitCode.KEY:
+            return f"check WAVESPEED_API_KEY, then batchrun {command}"
+        case ExitCode.ACCOUNT:
+            return f"top the account up, then batchrun {command}"
+        case ExitCode.NEEDS_PERSON:
+            return message
+        case _:
+            return f"batchrun {command}"
+
+
+def _queued(result: Result) -> int:
+    return sum(view.counts.get(JobState.QUEUED, 0) for view in result.batches)
+
+
+def _left(result: Result) -> int:
+    return _queued(result) + sum(view.counts.get(state, 0) for view in result.batches for state in COLLECTABLE)
+
+
+# ---------------------------------------------------------------------- counts
+
+
+def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
+    """Jobs by state, summing to `total`; `up_to_date` are those that were done before this run."""
+    counts = {state.value: view.counts.get(state, 0) for state in JobState}
+    before = 0
+    if result is not None:
+        plan = result.plans.get(view.name, [])
+        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST) for planned in plan)
+        before = min(before, counts[JobState.DONE])
+        if view.name not in result.plans:  # nothing was read: only what this run collected is new
+            before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))
+    counts[JobState.DONE] -= before
+    ordered = {"done": counts.pop("done"), "up_to_date": before, **counts}
+    return ordered | {"total": sum(ordered.values())}
+
+
+def problems_of(views: Sequence[BatchView]) -> list[Problem]:
+    """Every job that is not fine."""
+    return [_problem(view.name, job) for view in views for job in (*view.not_fine, *view.put_off)]
+
+
+def _problem(batch: str, job: NotFine) -> Problem:
+    return Problem(batch, job.key, job.state.value, job.kind or job.state.value, job.message or "")
+
+
+def money_json(balance: Balance, caps: Sequence[CapView]) -> dict[str, Any]:
+    """Money as decimal strings."""
+    return {
+        "spent_usd": decimal_usd(balance.spent_usd_micros),
+        "held_usd": decimal_usd(balance.held_usd_micros),
+        "caps": [
+            {
+                "name": cap.name,
+                "limit_usd": decimal_usd(cap.limit_usd_micros),
+                "settled_usd": decimal_usd(cap.balance.spent_usd_micros),
+                "held_usd": decimal_usd(cap.balance.held_usd_micros),
+                "left_usd": decimal_usd(cap.left_usd_micros),
+            }
+            for cap in caps
+        ],
+    }
+
+
+def counts_json(views: Sequence[BatchView], result: Result | None) -> dict[str, Any]:
+    """Every batch with its counts, and the same counts over all."""
+    batches = [
+        {"name": view.name, **counts_of(view, result), "removed_from_manifest": view.removed} for view in views
+    ]
+    names = [*counts_of(BatchView(batch_id=0, name="", manifest="", campaign=None), None)]
+    return {"batches": batches} | {name: sum(batch[name] for batch in batches) for name in names}  # type: ignore[misc]
+
+
+def problems_json(views: Sequence[BatchView]) -> list[dict[str, str]]:
+    """Jobs that are not fine, for scripts."""
+    return [
+        {"batch": one.batch, "id": one.key, "state": one.state, "kind": one.kind, "message": one.message}
+        for one in problems_of(views)
+    ]
+
+
+def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> Mapping[str, Any]:
+    """The one object that `--json` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": result.run_id,
+        **counts_json(result.batches, result),
+        **money_json(result.balance, result.caps),
+        "run_spent_usd": decimal_usd(result.run_balance.spent_usd_micros),
+        "run_held_usd": decimal_usd(result.run_balance.held_usd_micros),
+        "submitted": result.bought,
+        "duration_s": round(result.duration_s, 3),
+        "exit_code": int(code),
+        "exit_reasons": [
+            {"code": int(one.code), "kind": one.kind, "count": one.count, "next_command": one.next_command}
+            for one in reasons
+        ],
+        "not_fine": problems_json(result.batches),
+        "warnings": result.warnings,
+    }
+
+
+# ---------------------------------------------------------------------- lines
+
+
+def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, real_price_usd_micros: int) -> list[str]:
+    """The summary for people."""
+    lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
+    lines += problem_lines(result.batches)
+    if preview:
+        lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}.")
+    else:
+        lines.append(_money_line(result))
+        lines += [
+            f"  {cap.name}: {format_usd(cap.limit_usd_micros)}, {format_usd(cap.left_usd_micros)} left" for cap in result.caps
+        ]
+    if result.capped:
+        lines += sorted({_capped_line(capped) for capped in result.capped})
+    lines += [f"{message}" for message in result.halts.values()]
+    lines += [f"next: {reason.next_command}" for reason in _first_of_each(reasons)]
+    return lines
+
+
+def _first_of_each(reasons: Sequence[ExitReason]) -> list[ExitReason]:
+    seen: dict[str, ExitReason] = {}
+    for reason in reasons:
+        seen.setdefault(reason.next_command, reason)
+    return list(seen.values())
+
+
+def _batch_line(view: BatchView, counts: Mapping[str, int]) -> str:
+    words = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count and name != "total"]
+    removed = f"; {view.removed} jobs no longer in the manifest" if view.removed else ""
+    return f"{view.name}: {counts['total']} jobs: {', '.join(words) or 'none'}{removed}"
+
+
+def problem_lines(views: Sequence[BatchView]) -> list[str]:
+    """The first jobs that are not fine, and how many more there are."""
+    problems = problems_of(views)
+    lines = [f"  {one.batch}/{one.key}: {one.state} ({one.kind}): {one.message}" for one in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"  … and {len(problems) - _SHOWN_PROBLEMS} more; see --json or batchrun list")
+    return lines
+
+
+def _money_line(result: Result) -> str:
+    run, total = result.run_balance, result.balance
+    held = f", {format_usd(total.held_usd_micros)} held" if total.held_usd_micros else ""
+    return f"this run {format_usd(run.committed_usd_micros)}, in all {format_usd(total.spent_usd_micros)} spent{held}"
+
+
+def _capped_line(capped: Capped) -> str:
+    left, price = format_usd(capped.reached.left_usd_micros), format_usd(capped.price_usd_micros)
+    return f"cap {capped.reached.cap.name} reached: {left} left, the next clip costs {price}"
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Runs over several queues, one after another, as one."""
+    first, *others = results
+    total = replace(first)
+    for other in others:
+        total.batches = [*total.batches, *other.batches]
+        total.plans = total.plans | other.plans
+        total.caps = [*total.caps, *other.caps]
+        total.capped = [*total.capped, *other.capped]
+        total.halts = total.halts | other.halts
+        total.warnings = [*total.warnings, *other.warnings]
+        total.endings = dict(Counter(total.endings) + Counter(other.endings))
+        total.balance = _sum(total.balance, other.balance)
+        total.run_balance = _sum(total.run_balance, other.run_balance)
+        total.bought += other.bought
+        total.duration_s += other.duration_s
+        total.problem = total.problem or other.problem
+        total.signal_number = total.signal_number or other.signal_number
+    return total
+
+
+def _sum(one: Balance, other: Balance) -> Balance:
+    return Balance(
+        held_usd_micros=one.held_usd_micros + other.held_usd_micros,
+        spent_usd_micros=one.spent_usd_micros + other.spent_usd_micros,
+    )

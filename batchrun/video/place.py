@@ -1,0 +1,63 @@
+"""A finished part file gets its final name: atomically, flushed, never over a file that this queue did not write."""
+
+import os
+from pathlib import Path
+
+from batchrun.video.download import flush, sha256_of
+
+
+class OccupiedError(Exception):
+    """A file that this queue did not write stands under the name."""
+
+
+def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, history: Path | None) -> None:
+    """Give the part file its name. Blocks. Running it again after a kill at any point finishes it.
+
+    Args:
+        part: the whole, checked file, on the same file system as `final`.
+        final: its name.
+        sha256: the digest of `part`.
+        placed_sha256: what this queue has put under the name before, if anything.
+        history: where an older clip of ours under the name is kept.
+
+    Raises:
+        OccupiedError: see above; nothing was changed.
+        OSError: the disk.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if final.exists():
+        standing = sha256_of(final)
+        if standing == sha256:
+            part.unlink(missing_ok=True)
+            return
+        if standing != placed_sha256:
+            raise OccupiedError(f"{final} exists and was not written by this queue; move it away")
+        if history is not None:
+            _keep(final, history)
+    flush(part)
+    os.replace(part, final)
+    flush(final.parent)
+
+
+def _keep(old: Path, history: Path) -> None:
+    """A second name for the old clip; the first is taken by the new one in the next step."""
+    history.parent.mkdir(parents=True, exist_ok=True)
+    if history.exists():
+        return
+    try:
+        os.link(old, history)
+    except OSError:  # another file system, or one without links
+        temporary = history.with_name(history.name + ".part")
+        temporary.write_bytes(old.read_bytes())
+        flush(temporary)
+        os.replace(temporary, history)
+
+
+def part_path(final: Path, attempt_id: str) -> Path:
+    """Where a clip is gathered: beside its final name, hidden, and never two attempts in one file."""
+    return final.with_name(f".{final.name}.{attempt_id}.part")
+
+
+def quarantine_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:
+    """Where a clip goes that was paid for but fails its checks."""
+    return folder / "rejected" / batch / f"{key}.{attempt_id}.mp4"
