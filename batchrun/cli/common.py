@@ -15,7 +15,9 @@ def add_manifests(parser: argparse.ArgumentParser) -> None:
     """One or more manifests, and which of their queues is meant."""
     parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="a YAML file")
     parser.add_argument("--preview", action="store_true", help="the previews' queue and folder: free, no key")
-    parser.add_argument("--db", metavar="PATH", help="the queue's file (default: .batchrun/queue.db beside the manifest)")
+    parser.add_argument(
+        "--db", metavar="PATH", help="the queue's file (default: .batchrun/queue.db beside the manifest)"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,9 @@ def queue_paths(parsed: argparse.Namespace) -> dict[Path, tuple[Path, ...]]:
     """
     asked = parsed.db or os.environ.get("BATCHRUN_DB")
     if asked and "://" in asked:
-        raise UsageError(f"--db {asked.split('://', 1)[0]}://… is not supported by this version; give the path of a file")
+        raise UsageError(
+            f"--db {asked.split('://', 1)[0]}://… is not supported by this version; give the path of a file"
+        )
     found: dict[Path, list[Path]] = {}
     for manifest in parsed.manifests:
         path = _preview_of(Path(asked), parsed.preview) if asked else default_queue(manifest, preview=parsed.preview)

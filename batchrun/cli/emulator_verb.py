@@ -24,14 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--port", type=int, default=8089, help="of the API (default 8089; 0 takes any free one)")
     parser.add_argument("--key", help="the only key that is accepted (default: every request)")
-    parser.add_argument("--speed", type=float, default=1.0, help="how much faster than the real provider (default 1; 0: at once)")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how much faster than the real provider (default 1; 0: at once)"
+    )
     parser.add_argument("--tier", choices=list(_TIERS), help="the account's limits (default: none)")
     parser.add_argument("--balance", type=float, default=1000.0, metavar="USD", help="of the account (default 1000)")
     parser.add_argument("--faults", default="", help="typical, storm, or NAME=P,NAME=P")
     parser.add_argument("--seed", type=int, help="the same seed plays the same night")
     parser.add_argument("--small", action="store_true", help="clips of 320x180 instead of 1280x720")
     parser.add_argument("--hide-inputs", action="store_true", help="do not echo inputs in results and lists")
-    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="keep everything there (default: forget at the end)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="keep everything there (default: forget at the end)"
+    )
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -61,7 +65,9 @@ async def _main(parsed: argparse.Namespace) -> int:
             world, port=parsed.port, key=parsed.key, render_clip=render, show_inputs=not parsed.hide_inputs
         ) as emulator:
             print(f"WAVESPEED_BASE_URL={emulator.base_url}", flush=True)
-            print("serving until Ctrl-C; any WAVESPEED_API_KEY will do" if not parsed.key else "serving", file=sys.stderr)
+            print(
+                "serving until Ctrl-C; any WAVESPEED_API_KEY will do" if not parsed.key else "serving", file=sys.stderr
+            )
             with on_signals(stop):
                 await stop.drain.wait()
     except OSError as error:

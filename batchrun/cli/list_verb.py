@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
     parser.add_argument(
-        "--state", action="append", choices=[state.value for state in JobState], help="only jobs in this state; repeatable"
+        "--state",
+        action="append",
+        choices=[state.value for state in JobState],
+        help="only jobs in this state; repeatable",
     )
     parser.add_argument("--tag", action="append", metavar="TAG", help="only jobs with this tag; repeatable")
     parser.add_argument("--json", action="store_true", help="print exactly one JSON object on standard output")

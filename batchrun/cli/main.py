@@ -68,7 +68,9 @@ def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Names
     except BatchrunError as error:
         return _fail(error, as_json=as_json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more; nothing to complain about
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # nobody reads any more; nothing to complain about
         return 0
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)

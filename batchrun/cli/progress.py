@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, TextIO
+from typing import NoReturn, Self, TextIO
 
 from tqdm import tqdm
 
@@ -27,7 +27,9 @@ _WHOLE_RUN = {Kind.WAITING, Kind.NOTE}
 class Progress:
     """Hears the events of a run and shows them on standard error."""
 
-    def __init__(self, clock: Clock, *, quiet: bool, verbose: bool, preview: bool, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, clock: Clock, *, quiet: bool, verbose: bool, preview: bool, stream: TextIO | None = None
+    ) -> None:
         self._clock = clock
         self._stream = stream or sys.stderr
         self._quiet = quiet
@@ -44,7 +46,7 @@ class Progress:
                 bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} clips, {elapsed}<{remaining}{postfix}",
             )  # fmt: skip
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         """Nothing to prepare."""
         return self
 
@@ -116,7 +118,11 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Write one event."""
         row = {"at": rfc3339(self._clock.now_ms()), "event": event.kind.value}
-        row |= {name: value for name, value in (("batch", event.batch), ("id", event.key), ("detail", event.detail)) if value}
+        row |= {
+            name: value
+            for name, value in (("batch", event.batch), ("id", event.key), ("detail", event.detail))
+            if value
+        }
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
 

@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
     parser.add_argument("--no-new", action="store_true", help="buy nothing: only collect what is paid for")
-    parser.add_argument(
-        "--max-spend", type=common.usd_argument, metavar="USD", help="this run spends at most so much"
-    )
+    parser.add_argument("--max-spend", type=common.usd_argument, metavar="USD", help="this run spends at most so much")
     parser.add_argument(
         "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
         help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
@@ -123,9 +121,7 @@ async def _on_emulator(options: Options, clock: Clock, stack: AsyncExitStack) ->
     )
 
 
-def _loader(
-    parsed: argparse.Namespace, options: Options, loaded: list[Batch]
-) -> Callable[[], Sequence[Batch]]:
+def _loader(parsed: argparse.Namespace, options: Options, loaded: list[Batch]) -> Callable[[], Sequence[Batch]]:
     """Reads the manifests of one queue; every problem of every one of them at once."""
 
     def load() -> Sequence[Batch]:
@@ -143,7 +139,9 @@ def _check_together(batches: Sequence[Batch], options: Options) -> None:
     for batch in batches:
         first = names.setdefault(batch.name, batch.path)
         if first != batch.path:
-            raise UsageError(f"{first} and {batch.path} are both named {batch.name!r}; give one of them another `name:`")
+            raise UsageError(
+                f"{first} and {batch.path} are both named {batch.name!r}; give one of them another `name:`"
+            )
         if options.kind == "paid" and not batch.caps.any and options.max_spend_usd_micros is None:
             raise UsageError(
                 f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "

@@ -129,7 +129,9 @@ def _ease(t: float) -> float:
     return speed * (t - ramp / 2)
 
 
-def _frame(planes: tuple[Image.Image, Image.Image, Image.Image], move: tuple[float, float, float]) -> "NDArray[np.uint8]":
+def _frame(
+    planes: tuple[Image.Image, Image.Image, Image.Image], move: tuple[float, float, float]
+) -> "NDArray[np.uint8]":
     """One yuv420p picture as PyAV takes it: the planes below each other, sampled between pixels."""
     moved = [_moved(plane, move).reshape(-1) for plane in planes]
     width_px = planes[0].size[0]
@@ -158,9 +160,7 @@ def _label(width_px: int, height_px: int) -> tuple[slice, slice, "NDArray[np.flo
     return rows, slice(pad, pad + ink.shape[1]), ink, np.where(ink > 60, 0.85, 0.45).astype(np.float32)  # noqa: PLR2004
 
 
-def _burn(
-    image: "NDArray[np.uint8]", label: tuple[slice, slice, "NDArray[np.float32]", "NDArray[np.float32]"]
-) -> None:
+def _burn(image: "NDArray[np.uint8]", label: tuple[slice, slice, "NDArray[np.float32]", "NDArray[np.float32]"]) -> None:
     rows, columns, ink, strength = label
     under = image[rows, columns]
     image[rows, columns] = (under * (1 - strength) + ink * strength).astype(np.uint8)

@@ -18,7 +18,9 @@ def check_name(name: str) -> str:
     if not name:
         raise ValueError("must not be empty")
     if found := _FORBIDDEN.search(name):
-        raise ValueError(f"{name!r} holds {found.group()!r}, which is not allowed in a file name; use letters, digits, - _ .")
+        raise ValueError(
+            f"{name!r} holds {found.group()!r}, which is not allowed in a file name; use letters, digits, - _ ."
+        )
     if name.startswith((".", " ", "~")) or name.endswith((".", " ")):
         raise ValueError(f"{name!r} must not start with a dot, a blank or ~, nor end with a dot or a blank")
     if _RESERVED.fullmatch(name):

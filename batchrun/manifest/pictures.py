@@ -40,7 +40,9 @@ def read_picture(path: Path, rules: PictureRules) -> tuple[Picture, bytes]:
     data = _read(path, rules)
     kind, width_px, height_px = _header(data, path, rules)
     if min(width_px, height_px) < rules.min_side_px:
-        raise PictureError(f"{path.name} is {width_px}×{height_px} px; both sides must be at least {rules.min_side_px} px")
+        raise PictureError(
+            f"{path.name} is {width_px}×{height_px} px; both sides must be at least {rules.min_side_px} px"
+        )
     if Decimal(max(width_px, height_px)) / min(width_px, height_px) > rules.max_aspect:
         raise PictureError(f"{path.name} is {width_px}×{height_px} px; the aspect must be between 1:2.5 and 2.5:1")
     return Picture(hashlib.sha256(data).hexdigest(), len(data), width_px, height_px, _CONTENT_TYPE[kind]), data
@@ -69,7 +71,9 @@ def _header(data: bytes, path: Path, rules: PictureRules) -> tuple[str, int, int
     accepted = " or ".join(rules.formats)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the bomb limit is judged below by the model's own rules; nothing is decoded
+            warnings.simplefilter(
+                "ignore"
+            )  # the bomb limit is judged below by the model's own rules; nothing is decoded
             with Image.open(io.BytesIO(data)) as image:
                 kind, (width_px, height_px) = image.format or "", image.size
                 kind = _SAME_AS.get(kind, kind)

@@ -74,26 +74,35 @@ def _unknown_key(detail: ErrorDetails, model: type[BaseModel]) -> str:
     return f"unknown key {key!r}; {hint}known keys: {', '.join(known)}"
 
 
+_NOT_A = {
+    "string_type": "text; write text (in quotes when in doubt)",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "decimal_parsing": "a number",
+    "decimal_type": "a number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+}
+
+
 def _message(detail: ErrorDetails) -> str:
     context: dict[str, Any] = detail.get("ctx", {})
     value = _show(detail.get("input"))
+    if detail["type"] in _NOT_A:
+        return f"{value} is not {_NOT_A[detail['type']]}"
     match detail["type"]:
         case "missing":
             return "is missing"
         case "value_error":
             return str(context["error"])
-        case "string_type":
-            return f"{value} is not text; write text (in quotes when in doubt)"
-        case "int_parsing" | "int_type" | "int_from_float":
-            return f"{value} is not a whole number"
-        case "decimal_parsing" | "decimal_type" | "float_parsing" | "float_type" | "finite_number":
-            return f"{value} is not a number"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
             return f"{value} is out of range; {_range(context)}"
-        case "list_type" | "tuple_type":
-            return f"{value} is not a list"
-        case "dict_type" | "model_type":
-            return f"{value} is not a mapping of keys to values"
         case "string_too_short" | "too_short":
             return "must not be empty"
         case "string_too_long":

@@ -149,7 +149,9 @@ class _Reading:
 
     def _floor(self, key: str, value: float, floor: float) -> None:
         if value < floor:
-            message = f"{value:g} s is below the provider's floor; write {floor:g} or more (less is for local servers only)"
+            message = (
+                f"{value:g} s is below the provider's floor; write {floor:g} or more (less is for local servers only)"
+            )
             self.problems.add(("limits", key), message)
 
     def _check_max_price(self, part: LimitsPart) -> None:
@@ -194,7 +196,9 @@ class _Reading:
         defaults, model = self.document.defaults, self.model
         duration_s = part.duration or defaults.duration or model.default_duration_s
         prompt = normal_text(part.prompt)
-        negative = normal_text(part.negative_prompt if part.negative_prompt is not None else defaults.negative_prompt or "")
+        negative = normal_text(
+            part.negative_prompt if part.negative_prompt is not None else defaults.negative_prompt or ""
+        )
         if not prompt:
             self.problems.add((*loc, "prompt"), "must not be empty")
         self._check_values(loc, part, part.duration, prompt, negative)
@@ -203,7 +207,9 @@ class _Reading:
         if image is None or key is None:
             return None
         guidance = next(
-            value for value in (part.guidance_scale, defaults.guidance_scale, model.guidance_default) if value is not None
+            value
+            for value in (part.guidance_scale, defaults.guidance_scale, model.guidance_default)
+            if value is not None
         )
         return JobSpec(
             key=key,
@@ -259,7 +265,9 @@ class _Reading:
 
     def _image(self, loc: Loc, part: JobPart) -> _Image | None:
         loc = (*loc, "image")
-        if re.match(r"[a-z][a-z0-9+.-]*:", part.image, re.IGNORECASE) and not re.match(r"[a-z]:[\\/]", part.image, re.I):
+        if re.match(r"[a-z][a-z0-9+.-]*:", part.image, re.IGNORECASE) and not re.match(
+            r"[a-z]:[\\/]", part.image, re.IGNORECASE
+        ):
             problem = _url_problem(part.image)
             if problem:
                 self.problems.add(loc, problem)
@@ -297,7 +305,9 @@ class _Reading:
             if first is not spec:
                 line = self.problems.line_of(("jobs", first.position))
                 same = "is taken" if first.key == spec.key else f"differs only in case from {first.key!r}"
-                self.problems.add(("jobs", spec.position), f"id {spec.key!r} {same}, see line {line}; give each job its own `id:`")
+                self.problems.add(
+                    ("jobs", spec.position), f"id {spec.key!r} {same}, see line {line}; give each job its own `id:`"
+                )
 
 
 def _template_fields(template: str) -> list[str] | None:

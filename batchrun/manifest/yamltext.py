@@ -32,7 +32,7 @@ _STR_TAG = "tag:yaml.org,2002:str"
 class Node:
     """A value and where it stands. `value` is a scalar, a list of nodes or a dict of key to node."""
 
-    value: "str | bool | None | list[Node] | dict[str, Node]"
+    value: "str | bool | list[Node] | dict[str, Node] | None"
     line: int
     column: int
     weight: int = 1
@@ -54,13 +54,18 @@ class Node:
     def _at(self, loc: Loc) -> "Node":
         node = self
         for step in loc:
-            if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
-                node = node.value[step]
-            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
-                node = node.value[step]
-            else:
+            inner = node._child(step)
+            if inner is None:
                 break
+            node = inner
         return node
+
+    def _child(self, step: int | str) -> "Node | None":
+        if isinstance(self.value, dict):
+            return self.value.get(str(step))
+        if isinstance(self.value, list) and isinstance(step, int) and step < len(self.value):
+            return self.value[step]
+        return None
 
     def locate_key(self, loc: Loc) -> tuple[int, int]:
         """Line and column of the key at `loc`: for complaints about the key itself."""
@@ -91,7 +96,9 @@ def _read_text(path: Path, shown: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        raise _one(shown, line, column, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
+        raise _one(
+            shown, line, column, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
 
 
 def parse_yaml(text: str, shown: str) -> Node:
@@ -106,12 +113,17 @@ def parse_yaml(text: str, shown: str) -> Node:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise _one(shown, line, column, f"character U+{ord(str(error.character)[:1]):04X} is not allowed in YAML") from error
+        raise _one(shown, line, column, f"character U+{_code(error.character):04X} is not allowed in YAML") from error
     if builder.problems:
         raise ManifestError(builder.problems)
     if not isinstance(root.value, dict):
         raise _one(shown, root.line, root.column, "a manifest is a mapping that starts with `version: 1`")
     return root
+
+
+def _code(character: object) -> int:
+    """PyYAML's two parsers name the character by its number or as itself."""
+    return character if isinstance(character, int) else ord(str(character)[:1] or "?")
 
 
 def _one(shown: str, line: int, column: int, message: str) -> ManifestError:
@@ -206,7 +218,9 @@ class _Builder:
     def _count(self, weight: int, node: Node) -> None:
         self._node_count += weight
         if self._node_count > MAX_NODES:
-            raise _one(self.shown, node.line, node.column, f"holds more than {MAX_NODES:,} values with aliases expanded")
+            raise _one(
+                self.shown, node.line, node.column, f"holds more than {MAX_NODES:,} values with aliases expanded"
+            )
 
     def _check_tag(self, event: yaml.Event, line: int, column: int) -> None:
         tag = getattr(event, "tag", None)

@@ -48,7 +48,7 @@ class Client:
         self._clock = clock
 
     async def submit(self, model: str, inputs: Mapping[str, object], send_by_boot_s: float) -> SubmitOutcome:
-        """Buy one clip: exactly one POST, no redirect, no retry. (`docs/submit-task`)
+        """Buy one clip: exactly one POST, no redirect, no retry (`docs/submit-task`).
 
         Args:
             model: the model's id; stands in the path as it is.
@@ -70,7 +70,7 @@ class Client:
         return wire.submit_outcome(wire.decode(raw.status, raw.body), raw.retry_after_s)
 
     async def result(self, prediction_id: str) -> Prediction:
-        """Where a prediction is. A failed task is an answer, not an error. (`docs/get-result`)
+        """Where a prediction is. A failed task is an answer, not an error (`docs/get-result`).
 
         Raises:
             TryLaterError, NotFoundError, NotAllowedError, RefusedError.
@@ -84,7 +84,7 @@ class Client:
     async def list_page(
         self, model: str, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
     ) -> list[Prediction]:
-        """One page of the account's predictions, newest first; page until a short one. (`docs-common-api/predictions`)
+        """One page of the account's predictions, newest first; page until a short one (`docs-common-api/predictions`).
 
         Raises: as `result`.
         """
@@ -173,7 +173,7 @@ class Client:
 
 
 def _cause(error: BaseException) -> str:
-    """aiohttp wraps what the body's writer raised."""
+    """Aiohttp wraps what the body's writer raised."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, TooLateError):

@@ -32,7 +32,9 @@ def check_base_url(url: str) -> str:
     if not host or parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"the API's address (WAVESPEED_BASE_URL) must be a plain origin such as {DEFAULT_BASE_URL}")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(clean)):
-        raise UsageError(f"WAVESPEED_BASE_URL {url!r}: the key is sent there, so only https:// is accepted (http:// on this machine)")
+        raise UsageError(
+            f"WAVESPEED_BASE_URL {url!r}: the key is sent there, so only https:// is accepted (http:// on this machine)"
+        )
     return clean
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from batchrun.provider.outcome import Accepted, Prediction, Progress, Refused, RefusalKind, SubmitOutcome, Unknown
+from batchrun.provider.outcome import Accepted, Prediction, Progress, RefusalKind, Refused, SubmitOutcome, Unknown
 
 _COMPLETED = frozenset({"completed", "succeeded", "success"})
 _FAILED = frozenset({"failed", "cancelled", "canceled", "timeout", "deleted", "error"})

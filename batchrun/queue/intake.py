@@ -31,11 +31,11 @@ class Intake:
 
 def swap_generation(
     name: str, manifest: str, campaign: str | None, intakes: Sequence[Intake], now_ms: int
-) -> Script[tuple[int, int]]:
-    """Put the reading in place.
+) -> Script[int]:
+    """Put the reading in place as the batch's newest generation.
 
     Returns:
-        The batch's id and its new generation.
+        The batch's id.
 
     Raises:
         QueueError: an output path belongs to a job of another batch.
@@ -54,7 +54,7 @@ def swap_generation(
     for row, intake in zip(rows, known, strict=True):
         yield from _check_output_is_free(row, intake)
     yield from run_all("keep_job", rows)
-    return batch_id, generation
+    return batch_id
 
 
 def _batch_id(name: str, manifest: str, campaign: str | None, now_ms: int) -> Script[int]:

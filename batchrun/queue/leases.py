@@ -10,16 +10,13 @@ from batchrun.queue.script import Row, Script, ask, ask_one
 
 @dataclass(frozen=True, slots=True)
 class ClaimScope:
-    """One batch to claim from: the manifest's present generation, and prices below the bound."""
+    """One batch to claim from, and the price below which a job may be claimed."""
 
     batch_id: int
-    generation: int
     price_below_usd_micros: int
 
 
-def claim_paid(
-    batch_ids: Sequence[int], run_id: str, count: int, now_ms: int, ready_ms: int
-) -> Script[list[Row]]:
+def claim_paid(batch_ids: Sequence[int], run_id: str, count: int, now_ms: int, ready_ms: int) -> Script[list[Row]]:
     """Lease jobs that are in flight, that no living run works on, and that are put off until `ready_ms` at most."""
     found: list[Row] = []
     for batch_id in batch_ids:
@@ -36,7 +33,6 @@ def claim_queued(scopes: Sequence[ClaimScope], run_id: str, count: int, now_ms: 
         rows = yield from ask(
             "claimable_queued",
             batch_id=scope.batch_id,
-            generation=scope.generation,
             price_below_usd_micros=scope.price_below_usd_micros,
             now_ms=now_ms,
             count=count,
@@ -77,7 +73,6 @@ def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_m
         row = yield from ask_one(
             "queued_left",
             batch_id=scope.batch_id,
-            generation=scope.generation,
             price_below_usd_micros=scope.price_below_usd_micros,
             patience_ms=patience_ms,
         )

@@ -136,20 +136,24 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")  # a second process waits here and then finds the work done
     try:
-        version = _version(connection)
-        if version > newest:
-            raise QueueError(f"{path} was made by a newer batchrun (version {version}, this one knows {newest}); upgrade")
-        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise QueueError(f"{path} is not a queue: it is another program's SQLite database")
-        for number, text in migrations("sqlite"):
-            if number > version:
-                for statement in _split(text):
-                    connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {newest}")
+        _bring_up(connection, path, newest)
         connection.execute("COMMIT")
     except BaseException:
         _roll_back(connection)
         raise
+
+
+def _bring_up(connection: sqlite3.Connection, path: Path, newest: int) -> None:
+    version = _version(connection)
+    if version > newest:
+        raise QueueError(f"{path} was made by a newer batchrun (version {version}, this one knows {newest}); upgrade")
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise QueueError(f"{path} is not a queue: it is another program's SQLite database")
+    for number, text in migrations("sqlite"):
+        if number > version:
+            for statement in _split(text):
+                connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {newest}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -13,8 +13,8 @@ from batchrun.manifest.jobs import Batch
 from batchrun.queue import answers, leases, views
 from batchrun.queue.intake import Intake, swap_generation
 from batchrun.queue.journal import Journal
-from batchrun.queue.ledger import Books, up_to_date
 from batchrun.queue.leases import ClaimScope, guarded
+from batchrun.queue.ledger import Books, up_to_date
 from batchrun.queue.records import (
     Attempt,
     Balance,
@@ -46,12 +46,12 @@ FAR_FUTURE_MS = 2**53
 class Queue:
     """One queue, opened by one process as one run."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock, identity: Identity, base: Path, run_id: str) -> None:
+    def __init__(self, database: SqliteDatabase, clock: Clock, identity: Identity, path: Path, run_id: str) -> None:
         self._database = database
         self._journal = Journal(database)
         self._clock = clock
         self._books = Books()
-        self._base = base
+        self._base = path.resolve().parent
         self.identity = identity
         self.run_id = run_id
 
@@ -86,7 +86,7 @@ class Queue:
         except BaseException:
             await database.close()
             raise
-        return cls(database, clock, identity, path.resolve().parent, new_id())
+        return cls(database, clock, identity, path, new_id())
 
     async def close(self) -> None:
         """Write what waits, then close."""
@@ -133,7 +133,7 @@ class Queue:
         rows = await self._database.read(lambda: ask("known_jobs", batch_id=batch_id))
         return {row["key"]: self._known(row) for row in rows}
 
-    async def swap_generation(self, batch: Batch, intakes: Sequence[Intake]) -> tuple[int, int]:
+    async def swap_generation(self, batch: Batch, intakes: Sequence[Intake]) -> int:
         """Put a manifest's reading in place; see `intake.swap_generation`."""
         manifest, campaign = self.stored_path(batch.path), batch.caps.campaign
         now_ms = self._clock.now_ms()
@@ -274,9 +274,7 @@ class Queue:
 
     async def reject(self, job: Job, kind: str, message: str) -> None:
         """The clip is paid but fails its checks. Raises LostLeaseError."""
-        await self._guarded(
-            "job_rejected", job_id=job.job_id, attempt_id=_attempt_id(job), kind=kind, message=message
-        )
+        await self._guarded("job_rejected", job_id=job.job_id, attempt_id=_attempt_id(job), kind=kind, message=message)
 
     # ------------------------------------------------------------------ views
 
@@ -329,9 +327,7 @@ class Queue:
                 price_usd_micros=row["attempt_price_usd_micros"],
             )
         if row["upload_url"] is not None:
-            upload = Upload(
-                attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"]
-            )
+            upload = Upload(attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"])
         return Job(
             job_id=row["job_id"],
             batch_id=row["batch_id"],
@@ -400,7 +396,9 @@ async def _identity(
         raise QueueError(f"the queue {path} is empty; a run fills it")
     identity = Identity(queue_id=row["queue_id"], kind=row["kind"], origin=row["origin"])
     if identity.kind != kind:
-        raise QueueError(f"the queue {path} holds {_KINDS[identity.kind]}, not {_KINDS[kind]}; give this run its own --db")
+        raise QueueError(
+            f"the queue {path} holds {_KINDS[identity.kind]}, not {_KINDS[kind]}; give this run its own --db"
+        )
     if origin is not None and identity.origin != origin:
         raise QueueError(
             f"the queue {path} belongs to {identity.origin}, and this run would ask {origin}: paid clips would be looked "

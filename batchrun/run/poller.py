@@ -43,9 +43,7 @@ class Poller:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def wait(
-        self, prediction_id: str, submitted_ms: int, on_status: Callable[[Prediction], None]
-    ) -> Prediction:
+    async def wait(self, prediction_id: str, submitted_ms: int, on_status: Callable[[Prediction], None]) -> Prediction:
         """The prediction once it has ended, however long that takes; `on_status` hears every answer before.
 
         Raises:
@@ -105,7 +103,7 @@ class Poller:
             watch.future.set_result(prediction)
 
     def _failed(self, watch: _Watch, error: ProviderError) -> None:
-        """Whatever went wrong, the id is paid for: ask again. (A 404 proves nothing: design, section 4a.)"""
+        """Whatever went wrong, the id is paid for: ask again; a 404 proves nothing (design, section 4a)."""
         watch.failures += 1
         retry_after_s = None
         if isinstance(error, TryLaterError):

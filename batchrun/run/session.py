@@ -177,9 +177,7 @@ class Session:
         finally:
             pool.close_intake()
 
-    async def _read_and_open(
-        self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result
-    ) -> None:
+    async def _read_and_open(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
         batches = await asyncio.to_thread(self._load)
         limits = self._options.limits or most_careful([batch.limits for batch in batches])
         self._pace(tools, pool, limits)
@@ -188,9 +186,9 @@ class Session:
             result.warnings += [warning for warning in batch.warnings if warning not in result.warnings]
             plan = await self._plan(queue, batch)
             result.plans[batch.name] = plan
-            batch_id, generation = await queue.swap_generation(batch, intakes(plan, queue.stored_path))
+            batch_id = await queue.swap_generation(batch, intakes(plan, queue.stored_path))
             self._batches[batch_id] = batch
-            scopes.append(ClaimScope(batch_id, generation, ANY_PRICE))
+            scopes.append(ClaimScope(batch_id, ANY_PRICE))
             if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
                 guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
                 tools.starter.balances[batch_id] = guard
@@ -246,7 +244,9 @@ class Session:
 
         health = Health(
             self._clock,
-            lambda message: pool.halt(ExitCode.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}"),
+            lambda message: pool.halt(
+                ExitCode.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}"
+            ),
             options.give_up_after_s,
         )
         poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._chance)
@@ -311,9 +311,7 @@ class Session:
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception that a person should read out of those that ended a task group."""
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.append(first_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    leaves = [first_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((leaf for leaf in leaves if isinstance(leaf, BatchrunError)), leaves[0])
 
 

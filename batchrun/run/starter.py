@@ -104,7 +104,7 @@ class Starter:
         group = [waiting for waiting in group if not await self._balance_refused(waiting)]
         if not group:
             return None
-        writing = asyncio.ensure_future(self.queue.begin_submits([request for _, _, request, _ in group], self.pace))
+        writing = asyncio.create_task(self.queue.begin_submits([request for _, _, request, _ in group], self.pace))  # noqa: RUF006  # awaited below, either way
         try:
             # Once handed over it is written; who is told about it must not depend on when the run is stopped.
             decisions = await asyncio.shield(writing)

@@ -49,11 +49,15 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
         code = ExitCode.INTERRUPTED if result.signal_number == _SIGINT else ExitCode.TERMINATED
         found.append(ExitReason(code, "stopped", _left(result), f"batchrun {command}"))
     for code, message in result.halts.items():
-        found.append(ExitReason(code, _HALT_KINDS.get(code, "halted"), _left(result), _after_halt(code, message, command)))
+        found.append(
+            ExitReason(code, _HALT_KINDS.get(code, "halted"), _left(result), _after_halt(code, message, command))
+        )
     found += _job_reasons(result, command)
     if result.capped:
         names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
-        found.append(ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), f"raise {names}, then batchrun {command}"))
+        found.append(
+            ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), f"raise {names}, then batchrun {command}")
+        )
     elif not found and _left(result) and not result.no_new:
         found.append(ExitReason(ExitCode.UNAVAILABLE, "work_left", _left(result), f"batchrun {command}"))
     return sorted(found, key=lambda reason: URGENCY.index(reason.code))
@@ -171,9 +175,7 @@ def money_json(balance: Balance, caps: Sequence[CapView]) -> dict[str, Any]:
 
 def counts_json(views: Sequence[BatchView], result: Result | None) -> dict[str, Any]:
     """Every batch with its counts, and the same counts over all."""
-    batches = [
-        {"name": view.name, **counts_of(view, result), "removed_from_manifest": view.removed} for view in views
-    ]
+    batches = [{"name": view.name, **counts_of(view, result), "removed_from_manifest": view.removed} for view in views]
     names = [*counts_of(BatchView(batch_id=0, name="", manifest="", campaign=None), None)]
     return {"batches": batches} | {name: sum(batch[name] for batch in batches) for name in names}  # type: ignore[misc]
 
@@ -219,7 +221,8 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
     else:
         lines.append(_money_line(result))
         lines += [
-            f"  {cap.name}: {format_usd(cap.limit_usd_micros)}, {format_usd(cap.left_usd_micros)} left" for cap in result.caps
+            f"  {cap.name}: {format_usd(cap.limit_usd_micros)}, {format_usd(cap.left_usd_micros)} left"
+            for cap in result.caps
         ]
     if result.capped:
         lines += sorted({_capped_line(capped) for capped in result.capped})

@@ -16,7 +16,7 @@ from batchrun.errors import LostLeaseError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.pictures import Picture, PictureError, read_picture
 from batchrun.provider import uploads
-from batchrun.provider.client import SUBMIT_TIMEOUT_S, Client
+from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.outcome import (
     Accepted,
@@ -25,8 +25,8 @@ from batchrun.provider.outcome import (
     Prediction,
     Progress,
     ProviderError,
-    Refused,
     RefusalKind,
+    Refused,
     SubmitOutcome,
     TryLaterError,
     Unknown,
@@ -320,9 +320,7 @@ class Worker:
             self._tools.halt(RefusalKind.CREDIT, message)
         again = may_try_again(kind, self._job.failed_attempts + 1)
         retry_ms = self._tools.clock.now_ms() + 1000 if again else None
-        await queue.record_failed(
-            attempt.attempt_id, prediction.status_word, prediction.code, message, retry_ms, kind
-        )
+        await queue.record_failed(attempt.attempt_id, prediction.status_word, prediction.code, message, retry_ms, kind)
         starter.slot_freed()
         self._tell(Kind.TASK_FAILED, message)
         return Ending.AGAIN if again else Ending.FAILED

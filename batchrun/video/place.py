@@ -35,7 +35,7 @@ def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, histo
         if history is not None:
             _keep(final, history)
     flush(part)
-    os.replace(part, final)
+    part.replace(final)
     flush(final.parent)
 
 
@@ -50,7 +50,7 @@ def _keep(old: Path, history: Path) -> None:
         temporary = history.with_name(history.name + ".part")
         temporary.write_bytes(old.read_bytes())
         flush(temporary)
-        os.replace(temporary, history)
+        temporary.replace(history)
 
 
 def part_path(final: Path, attempt_id: str) -> Path:

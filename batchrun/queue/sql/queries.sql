@@ -112,9 +112,11 @@ WHERE j.batch_id = :batch_id AND j.state IN ('submitting', 'running', 'downloadi
   AND j.not_before_ms <= :ready_ms
 ORDER BY j.job_id LIMIT :count;
 
+-- Jobs of the newest reading only: what left the manifest is not bought.
 -- name: claimable_queued
 SELECT j.job_id, j.priority, j.position FROM jobs j LEFT JOIN runs l ON l.run_id = j.lease_run_id
-WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.generation = :generation
+WHERE j.batch_id = :batch_id AND j.state = 'queued'
+  AND j.generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
   AND j.not_before_ms <= :now_ms AND j.price_usd_micros < :price_below_usd_micros
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
 ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
@@ -150,7 +152,8 @@ ORDER BY u.uploaded_ms DESC LIMIT 1;
 -- Whether something is left that will be ready soon enough to wait for it, whoever holds it now.
 -- name: queued_left
 SELECT EXISTS (
-    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued' AND generation = :generation
+    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued'
+      AND generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
       AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms) AS something;
 
 -- name: paid_left

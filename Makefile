@@ -1,0 +1,42 @@
+# Every target sets up what it needs by itself: a virtual environment in .venv, from pyproject.toml.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell $(PYTHON) -c 'import hashlib, pathlib; print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest()[:12])')
+
+.PHONY: help run test check format bench clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("batchrun needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+run: $(READY) ## Animate the demo catalog on this machine: free, no key
+	@$(BIN)/batchrun jobs/catalog.yaml --preview
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, types, import order, format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format the code and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job
+	@$(BIN)/python -m tests.bench
+
+clean: ## Remove the virtual environment, caches and previews
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist videos-preview jobs/.batchrun/preview jobs/.batchrun/preview.db*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

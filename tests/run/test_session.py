@@ -1,0 +1,488 @@
+"""Whole runs against the emulator over real HTTP: what is bought, what is kept, how it ends."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from batchrun.emulator.faults import Fault
+from batchrun.emulator.latency import Latency
+from batchrun.emulator.world import Account
+from batchrun.errors import ExitCode, ManifestError, QueueError
+from batchrun.queue.states import JobState
+from batchrun.run import summary
+from batchrun.run.events import Event, Kind
+from batchrun.run.session import Result
+from batchrun.run.stop import Stop
+from batchrun.video.check import check_clip
+from tests.conftest import KEY, Shop, Watcher, emulated, make_picture, run_shop
+
+
+def code_of(result: Result) -> ExitCode:
+    return summary.exit_code(summary.exit_reasons(result, "shop.yaml"), result)
+
+
+def counts(result: Result) -> dict[str, int]:
+    (view,) = result.batches
+    return {name: count for name, count in summary.counts_of(view, result).items() if count}
+
+
+async def test_a_first_and_a_second_night(shop: Shop) -> None:
+    shop.add_many(6).add("long", more=", duration: 10")
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 7, "total": 7})
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 2_000_000
+        assert result.balance.held_usd_micros == 0
+        assert emulator.world.peak_running <= 4
+        assert check_clip(shop.output("long"), 10).frames == 241
+        assert not list(shop.folder.glob("videos/shop/.*"))
+        again = await run_shop(shop, emulator)
+        assert (code_of(again), counts(again), again.bought) == (ExitCode.DONE, {"up_to_date": 7, "total": 7}, 0)
+        assert len(emulator.world.submits) == 7
+        assert emulator.store.keys_seen == 0
+
+
+async def test_every_video_is_the_right_jobs(shop: Shop) -> None:
+    shop.add_many(8)
+    watcher = Watcher()
+    async with emulated(latency=Latency(2000)) as emulator:
+        await run_shop(shop, emulator, watcher=watcher)
+        for event in watcher.of(Kind.ACCEPTED):
+            task = emulator.world.tasks[event.detail]
+            clip = emulator.store.output_path(event.detail)
+            assert clip.read_bytes() == shop.output(event.key).read_bytes()
+            upload = emulator.store.local_file(task.inputs["image"])
+            assert upload is not None
+            assert upload.read_bytes() == (shop.folder / "pics" / f"{event.key}.png").read_bytes()
+
+
+async def test_only_documented_fields_are_sent_and_empty_ones_are_left_out(shop: Shop) -> None:
+    shop.add("a").add("b", more=", negative_prompt: blur, guidance_scale: 0.29, duration: 10")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        sent = sorted(emulator.world.submits, key=lambda inputs: inputs["duration"])
+    assert [set(inputs) for inputs in sent] == [
+        {"prompt", "image", "guidance_scale", "duration"},
+        {"prompt", "image", "guidance_scale", "duration", "negative_prompt"},
+    ]
+    assert sent[1]["guidance_scale"] == 0.29
+
+
+async def test_upload_names_are_unique_to_the_attempt(shop: Shop) -> None:
+    shop.add("a", seed=5).add("b", seed=5)  # one picture, two jobs
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        images = [inputs["image"].rsplit("/", 1)[1] for inputs in emulator.world.submits]
+    assert len(set(images)) == 2
+    assert all(image.startswith("br-") and image.endswith(".png") for image in images)
+
+
+async def test_highest_priority_is_bought_first(shop: Shop) -> None:
+    shop.limits = "{concurrency: 1, per_minute: 1000, poll: 0.02, settle: 1, budget: 0.50}"
+    shop.add("low").add("middle", more=", priority: 5").add("high", more=", priority: 9")
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+    assert code_of(result) is ExitCode.CAP_REACHED
+    assert shop.output("high").exists()
+    assert shop.output("middle").exists()
+    assert not shop.output("low").exists()
+
+
+async def test_a_budget_is_never_passed_and_raising_it_goes_on(shop: Shop) -> None:
+    shop.limits = "{concurrency: 8, per_minute: 1000, poll: 0.02, settle: 1, budget: 1.10}"
+    shop.add_many(7)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.CAP_REACHED, {"done": 4, "queued": 3, "total": 7})
+        assert emulator.world.books.billed_usd_micros == 1_000_000
+        (line,) = [line for line in lines_of(result) if line.startswith("cap ")]
+        assert line == "cap shop: budget reached: $0.10 left, the next clip costs $0.25"
+        shop.replace("budget: 1.10", "budget: 9")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 3, "up_to_date": 4, "total": 7})
+
+
+def lines_of(result: Result) -> list[str]:
+    reasons = summary.exit_reasons(result, "shop.yaml")
+    return summary.run_lines(result, reasons, preview=False, real_price_usd_micros=0)
+
+
+@pytest.mark.parametrize(
+    ("head", "limits"),
+    [
+        ("", "daily_budget: 0.50"),
+        ("campaign: {name: spring, budget: 0.50}", "budget: none"),
+        ("campaign: {name: spring, daily_budget: 0.50}", "budget: none"),
+        ("", "budget: 100, keep_balance: 9.50"),
+    ],
+)
+async def test_every_kind_of_cap(shop: Shop, head: str, limits: str) -> None:
+    shop.head = head
+    shop.limits = f"{{concurrency: 8, per_minute: 1000, poll: 0.02, settle: 1, {limits}}}"
+    shop.add_many(5)
+    async with emulated(balance_usd=10) as emulator:
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.CAP_REACHED
+        assert emulator.world.books.billed_usd_micros == 500_000
+
+
+async def test_max_spend_caps_one_run(shop: Shop) -> None:
+    shop.add_many(5)
+    async with emulated() as emulator:
+        for bought in (2, 4):
+            result = await run_shop(shop, emulator, max_spend_usd_micros=500_000)
+            assert (code_of(result), len(emulator.world.submits)) == (ExitCode.CAP_REACHED, bought)
+        result = await run_shop(shop, emulator, max_spend_usd_micros=500_000)
+        assert code_of(result) is ExitCode.DONE
+
+
+async def test_one_bad_job_is_one_failed_job(shop: Shop) -> None:
+    shop.add("good")
+    shop.rows.append("  - {id: bad, image: 'https://nowhere.invalid/a.png', prompt: x}")
+    shop.write()
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"done": 1, "failed": 1, "total": 2})
+        (problem,) = summary.problems_of(result.batches)
+        assert (problem.key, problem.kind) == ("bad", "picture_unreachable")
+        assert len(emulator.world.submits) == 3  # unreachable pictures are tried twice
+        again = await run_shop(shop, emulator)
+        assert (code_of(again), len(emulator.world.submits)) == (ExitCode.SOME_FAILED, 3)
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts", "kind"),
+    [
+        (Fault.TASK_MODERATION, 1, "moderation"),
+        (Fault.TASK_FAILED, 2, "task_failed"),
+        (Fault.TASK_UNAVAILABLE, 3, "provider_error"),
+    ],
+)
+async def test_failed_tasks_are_tried_again_as_often_as_their_kind_allows(
+    shop: Shop, fault: Fault, attempts: int, kind: str
+) -> None:
+    shop.add("a")
+    async with emulated({fault: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.SOME_FAILED
+        assert summary.problems_of(result.batches)[0].kind == kind
+        assert len(emulator.world.submits) == attempts
+        # held until a refund is seen: it counts as spent
+        assert result.balance.held_usd_micros == attempts * 250_000
+        await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == attempts
+
+
+async def test_no_credit_pauses_everything_and_burns_nothing(shop: Shop) -> None:
+    shop.add_many(5)
+    async with emulated(balance_usd=0.50) as emulator:
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.ACCOUNT
+        assert (counts(result)["done"], counts(result)["queued"]) == (2, 3)
+        assert result.balance.held_usd_micros == 0
+        emulator.world.books.balance_usd_micros = 10_000_000
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
+async def test_a_refused_key(shop: Shop) -> None:
+    shop.add_many(3)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, key="wrong")
+        assert (code_of(result), counts(result)) == (ExitCode.KEY, {"queued": 3, "total": 3})
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
+async def test_a_dearer_quote_stops_before_spending(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("batchrun.emulator.server", fromlist=["x"]).PRICE_USD_MICROS, 5, 260_000)
+    shop.add_many(2)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
+        assert any("today a 5 s clip costs $0.26" in line for line in lines_of(result))
+        shop.limits = shop.limits.replace("budget", "max_price: {5: 0.26}, budget")
+        shop.write()
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.DONE
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 520_000
+
+
+async def test_the_storm(shop: Shop) -> None:
+    """8 % of every fault that can be survived alone: all clips, each bought once, in as many runs as it takes."""
+    shop.add_many(12)
+    faults = {
+        fault: 0.08
+        for fault in (
+            Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404, Fault.TICKET_500,
+            Fault.PUT_500, Fault.PUT_DROP, Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML, Fault.OUTPUT_SHORT,
+        )
+    }  # fmt: skip
+    async with emulated(faults, seed=3) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 12, "total": 12})
+        assert len(emulator.world.submits) == 12
+        assert sum(emulator.world.dice.thrown.values()) > 5
+        for number in range(12):
+            check_clip(shop.output(f"job-{number:02}"), 5)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.SUBMIT_DROP_AFTER, Fault.SUBMIT_502_AFTER, Fault.SUBMIT_NO_ID, Fault.SUBMIT_500]
+)
+async def test_an_unknown_outcome_is_never_sent_again(shop: Shop, fault: Fault) -> None:
+    shop.add("a")
+    async with emulated({fault: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"unknown": 1, "total": 1})
+        assert result.balance.held_usd_micros == 250_000
+        emulator.world.dice.chances = {}
+        await run_shop(shop, emulator)
+        assert emulator.world.dice.thrown == {fault: 1}
+        assert len(emulator.world.submits) == (0 if fault is Fault.SUBMIT_500 else 1)
+
+
+async def test_a_clip_that_stays_broken_is_rejected_and_not_bought_again(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.OUTPUT_SHORT: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"rejected": 1, "total": 1})
+        assert not shop.output("a").exists()
+        assert list((shop.queue_path.parent / "rejected" / "shop").iterdir())
+        emulator.world.dice.chances = {}
+        await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == 1
+
+
+# ---------------------------------------------------------------------- what changed
+
+
+async def test_exactly_what_changed_is_bought(shop: Shop) -> None:
+    shop.add_many(5)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        old = shop.output("job-01").read_bytes()
+        for picture in (shop.folder / "pics").iterdir():
+            picture.touch()
+        shop.rows.reverse()
+        shop.write()
+        assert (await run_shop(shop, emulator)).bought == 0
+        shop.rows.reverse()
+        shop.rows[1] = shop.rows[1].replace("It turns", "It falls")
+        make_picture(shop.folder / "pics" / "job-02.png", seed=99)
+        shop.add("new")
+        result = await run_shop(shop, emulator)
+        assert (result.bought, counts(result)) == (3, {"done": 3, "up_to_date": 3, "total": 6})
+        kept = list((shop.queue_path.parent / "history" / "shop").glob("job-01.*.mp4"))
+        assert [path.read_bytes() for path in kept] == [old]
+        assert (await run_shop(shop, emulator)).bought == 0
+
+
+async def test_a_missing_output_is_fetched_again_for_free(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.output("job-00").unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, shop.output("job-00").exists()) == (ExitCode.DONE, 0, True)
+        assert result.balance.spent_usd_micros == 500_000
+
+
+async def test_an_output_folder_that_is_gone_stops_before_spending(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.add("new")
+        (shop.folder / "videos").rename(shop.folder / "unmounted")
+        with pytest.raises(QueueError, match="is gone, and 2 finished clips were in it"):
+            await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == 2
+
+
+async def test_a_file_that_is_not_ours_is_not_overwritten_and_its_job_not_bought(shop: Shop) -> None:
+    shop.add("a")
+    shop.output("a").parent.mkdir(parents=True)
+    shop.output("a").write_text("precious")
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
+        assert shop.output("a").read_text() == "precious"
+        shop.output("a").unlink()
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
+async def test_a_picture_that_changes_after_planning_is_not_bought(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1")
+    shop.add_many(3)
+    watcher = Watcher()
+    watcher.on[Kind.INTENT] = lambda event: make_picture(shop.folder / "pics" / "job-02.png", seed=77) and None
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+        bought_first = len(emulator.world.submits)
+        again = await run_shop(shop, emulator)
+        assert code_of(again) is ExitCode.DONE
+        assert len(emulator.world.submits) == 3
+    assert (bought_first, code_of(result)) in ((2, ExitCode.SOME_FAILED), (3, ExitCode.DONE))
+
+
+async def test_a_bad_manifest_spends_nothing_but_what_is_paid_for_is_collected(shop: Shop) -> None:
+    shop.add_many(2)
+    stop = Stop()
+    watcher = Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: stop.ask() or stop.ask()
+    async with emulated(latency=Latency(1000)) as emulator:
+        await run_shop(shop, emulator, watcher=watcher, stop=stop)
+        paid = len(emulator.world.submits)
+        assert paid >= 1
+        shop.add("new").replace("version: 1", "version: 7")
+        result = await run_shop(shop, emulator)
+        assert isinstance(result.problem, ManifestError)
+        assert code_of(result) is ExitCode.USAGE
+        assert len(emulator.world.submits) == paid
+        assert len(list(shop.folder.glob("videos/shop/*.mp4"))) == paid
+
+
+async def test_no_new_only_collects(shop: Shop) -> None:
+    shop.add_many(4)
+    stop = Stop()
+    watcher = Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: stop.ask() or stop.ask()
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1")
+    shop.write()
+    async with emulated(latency=Latency(500)) as emulator:
+        await run_shop(shop, emulator, watcher=watcher, stop=stop)
+        assert len(emulator.world.submits) == 1
+        result = await run_shop(shop, emulator, no_new=True)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 1)
+        assert len(list(shop.folder.glob("videos/shop/*.mp4"))) == 1
+
+
+# ---------------------------------------------------------------------- stopping
+
+
+async def test_the_first_signal_drains(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 2")
+    shop.add_many(8)
+    stop, watcher = Stop(), Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: None if stop.drain.is_set() else stop.ask(2)
+    async with emulated(latency=Latency(1000)) as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, stop=stop)
+        bought = len(emulator.world.submits)
+        assert code_of(result) is ExitCode.INTERRUPTED
+        assert counts(result)["done"] == bought <= 3
+        assert result.balance.held_usd_micros == 0
+        again = await run_shop(shop, emulator)
+        assert code_of(again) is ExitCode.DONE
+        assert len(emulator.world.submits) == 8
+
+
+async def test_the_second_signal_leaves_now_and_loses_nothing(shop: Shop) -> None:
+    shop.add_many(6)
+    stop, watcher = Stop(), Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: stop.ask(15) or stop.ask(15)
+    async with emulated(latency=Latency(300)) as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, stop=stop)
+        assert code_of(result) is ExitCode.TERMINATED
+        again = await run_shop(shop, emulator)
+        unknown = counts(again).get("unknown", 0)
+        assert counts(again)["done"] + unknown == 6
+        assert len(emulator.world.submits) <= 6
+
+
+async def test_the_grace_period_ends(shop: Shop) -> None:
+    shop.add("a")
+    stop, watcher = Stop(), Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: stop.ask(2)
+    async with emulated({Fault.TASK_STUCK: 1.0}) as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, stop=stop, grace_s=0.05)
+        assert (code_of(result), counts(result)) == (ExitCode.INTERRUPTED, {"running": 1, "total": 1})
+
+
+async def test_an_outage_ends_the_run_and_nothing_is_lost(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated() as emulator:
+        dead = "http://127.0.0.1:9"
+        result = await run_shop(shop, emulator, base_url=dead, give_up_after_s=0.3)
+        assert (code_of(result), counts(result)) == (ExitCode.UNAVAILABLE, {"queued": 2, "total": 2})
+        assert result.balance.held_usd_micros == 0
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
+# ---------------------------------------------------------------------- several runs, limits, secrets
+
+
+async def test_two_runs_at_once_are_harmless(shop: Shop) -> None:
+    shop.add_many(10)
+    async with emulated(latency=Latency(3000)) as emulator:
+        results = await asyncio.gather(run_shop(shop, emulator), run_shop(shop, emulator))
+        assert len(emulator.world.submits) == 10
+        assert emulator.world.peak_running <= 4
+        assert sum(result.bought for result in results) == 10
+        assert emulator.world.books.billed_usd_micros == results[0].balance.spent_usd_micros
+        for result in results:
+            assert code_of(result) is ExitCode.DONE
+
+
+async def test_two_manifests_share_one_queue(shop: Shop, tmp_path: Path) -> None:
+    shop.add_many(2)
+    other = Shop(shop.folder, rows=list(shop.rows))
+    second = shop.folder / "other.yaml"
+    second.write_text(shop.manifest.read_text())
+    async with emulated() as emulator:
+        result = await run_shop(other, emulator, manifests=[shop.manifest, second])
+        assert code_of(result) is ExitCode.DONE
+        assert {view.name for view in result.batches} == {"shop", "other"}
+        assert (shop.folder / "videos" / "other" / "job-00.mp4").exists()
+
+
+async def test_the_providers_own_limits_hold(shop: Shop) -> None:
+    shop.limits = "{concurrency: 2, per_minute: 1000, poll: 0.02, settle: 1, budget: 9}"
+    shop.add_many(6)
+    account = Account(concurrency=2, overflow_429=True)
+    async with emulated(account=account, latency=Latency(4000)) as emulator:
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.DONE
+        assert emulator.world.peak_running <= 2
+        assert len(emulator.world.submits) == 6
+
+
+async def test_the_key_is_nowhere(shop: Shop) -> None:
+    shop.add_many(3)
+    watcher = Watcher()
+    async with emulated({Fault.POLL_500: 0.3, Fault.OUTPUT_DROP: 0.3}) as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+        reasons = summary.exit_reasons(result, "shop.yaml")
+        said = json.dumps(summary.run_json(result, reasons, code_of(result))) + str(watcher.events)
+        assert KEY not in said
+        assert emulator.store.keys_seen == 0
+    files = [path for path in shop.folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+async def test_an_observer_that_fails_ends_the_run_and_nothing_is_bought_twice(shop: Shop) -> None:
+    """How crash tests stop a run at a named point."""
+    shop.add_many(4)
+
+    class CrashError(Exception):
+        pass
+
+    for kind in (Kind.UPLOADED, Kind.INTENT, Kind.ANSWERED, Kind.ACCEPTED, Kind.COMPLETED, Kind.CHECKED, Kind.PLACED):
+        watcher = Watcher()
+
+        def crash(event: Event) -> None:
+            raise CrashError(event.kind)
+
+        async with emulated(latency=Latency(5000)) as emulator:
+            folder = shop.folder.parent / kind.value
+            folder.mkdir()
+            one = Shop(folder).add_many(4)
+            watcher.on[kind] = crash
+            with pytest.raises(CrashError):
+                await run_shop(one, emulator, watcher=watcher)
+            result = await run_shop(one, emulator)
+            states = result.batches[0].counts
+            unknown = states.get(JobState.UNKNOWN, 0)
+            assert states.get(JobState.DONE, 0) + unknown == 4, kind
+            assert len(emulator.world.submits) <= 4
+            assert emulator.world.books.billed_usd_micros <= result.balance.committed_usd_micros

@@ -1,0 +1,91 @@
+"""Queues for the tests of the store: jobs without pictures or pools."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from batchrun.manifest.jobs import Batch, Caps, JobSpec, Limits
+from batchrun.manifest.pictures import Picture
+from batchrun.plan import intakes, make_plan
+from batchrun.queue.leases import ClaimScope
+from batchrun.queue.records import Cap, Job, Pace, Scope, SubmitRequest
+from batchrun.queue.store import Queue
+from tests.clocks import StillClock
+
+ANY_PRICE = 2**60
+PACE = Pace(concurrency=1000, per_minute=100_000, max_unknown=1000, stuck_after_ms=3_600_000, send_within_ms=30_000)
+_ids = count()
+
+
+def new_id() -> str:
+    return f"{next(_ids):016x}"
+
+
+def spec(
+    key: str, folder: Path, *, prompt: str = "x", price: int = 250_000, priority: int = 0, position: int = 0
+) -> JobSpec:
+    return JobSpec(
+        key=key,
+        position=position,
+        prompt=prompt,
+        negative_prompt="",
+        guidance_hundredths=50,
+        duration_s=5,
+        image_path=folder / f"{key}.png",
+        image_url=None,
+        picture=Picture("a" * 64, 1, 400, 400, "image/png"),
+        priority=priority,
+        tags=(),
+        output=folder / "out" / f"{key}.mp4",
+        price_usd_micros=price,
+        model="kwaivgi/kling-v1.6-i2v-standard",
+    )
+
+
+def batch(folder: Path, specs: list[JobSpec], name: str = "shop") -> Batch:
+    placed = tuple(replace(one, position=at) for at, one in enumerate(specs))
+    limits = Limits(concurrency=1, per_minute=1)
+    return Batch(path=folder / f"{name}.yaml", name=name, model=specs[0].model, limits=limits, caps=Caps(), jobs=placed)
+
+
+@asynccontextmanager
+async def opened(folder: Path, clock: StillClock, name: str = "queue.db") -> AsyncIterator[Queue]:
+    queue = await Queue.open(folder / name, clock, kind="paid", origin="https://api.example:443", new_id=new_id)
+    await queue.start_run()
+    try:
+        yield queue
+    finally:
+        await queue.close()
+
+
+async def take_in(queue: Queue, one: Batch) -> ClaimScope:
+    """Read a batch into the queue as a run does."""
+    batch_id = await queue.batch_id(one.name)
+    known = await queue.known_jobs(batch_id) if batch_id is not None else {}
+    plan = make_plan(one.jobs, known, queue._clock.now_ms())
+    batch_id = await queue.swap_generation(one, intakes(plan, queue.stored_path))
+    return ClaimScope(batch_id, ANY_PRICE)
+
+
+def request(job: Job, *caps: Cap, price: int | None = None, day: str = "2027-01-15") -> SubmitRequest:
+    return SubmitRequest(
+        job_id=job.job_id,
+        batch_id=job.batch_id,
+        revision_id=job.revision.revision_id,
+        attempt_id=new_id(),
+        price_usd_micros=job.price_usd_micros if price is None else price,
+        image_url="https://media.example/a.png",
+        priority=job.priority,
+        caps=caps,
+        day=day,
+    )
+
+
+def budget(job: Job, limit: int) -> Cap:
+    return Cap(name="budget", scope=Scope(batch_id=job.batch_id), limit_usd_micros=limit)
+
+
+def daily(job: Job, limit: int, day: str = "2027-01-15") -> Cap:
+    return Cap(name="daily", scope=Scope(batch_id=job.batch_id, day=day), limit_usd_micros=limit)

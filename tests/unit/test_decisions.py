@@ -1,0 +1,125 @@
+"""Small decisions: when to look again, what a failure means, which exit code wins, what a URL may be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrun.errors import EXIT_MEANING, ExitCode, UsageError, most_urgent
+from batchrun.provider.outcome import UnsafeUrlError
+from batchrun.provider.urls import check_base_url, check_follow_up, origin_of
+from batchrun.queue.failures import FailureKind, may_try_again
+from batchrun.run.polling import backoff_s, next_check_s
+from batchrun.run.retry import failure_kind
+
+seconds = st.floats(0, 10_000_000)
+
+
+@given(seconds, st.floats(5, 60), st.floats(60, 100_000))
+def test_checks_are_never_closer_than_the_floor_and_always_come(age_s: float, floor_s: float, stuck_s: float) -> None:
+    assert floor_s <= next_check_s(age_s, floor_s, stuck_s) <= 300
+
+
+@given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.floats(0, 1e9))
+def test_pauses_are_bounded_and_honour_the_server(failures: int, spread: float, asked_s: float | None) -> None:
+    wait_s = backoff_s(failures, spread, asked_s)
+    assert min(asked_s or 0, 3600) <= wait_s <= 3600
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "kind", "again"),
+    [
+        (1200, "failed", FailureKind.MODERATION, False),
+        (1401, "failed", FailureKind.PARAMETERS, False),
+        (1402, "failed", FailureKind.PICTURE_UNREACHABLE, True),
+        (1405, "failed", FailureKind.TASK_FAILED, True),
+        (5003, "failed", FailureKind.PROVIDER_ERROR, True),
+        (5999, "failed", FailureKind.PROVIDER_ERROR, True),
+        (0, "timeout", FailureKind.PROVIDER_ERROR, True),
+        (0, "cancelled", FailureKind.TASK_CANCELLED, False),
+        (0, "failed", FailureKind.TASK_FAILED, True),
+    ],
+)
+def test_what_a_failure_means(code: int, word: str, kind: FailureKind, *, again: bool) -> None:
+    assert failure_kind(word, code) is kind
+    assert may_try_again(kind, 1) is again
+
+
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_no_failure_is_tried_for_ever(kind: FailureKind) -> None:
+    assert kind is FailureKind.NO_CREDIT or not may_try_again(kind, 3)
+
+
+@pytest.mark.parametrize(
+    ("codes", "wins"),
+    [
+        ({3, 4}, 4),
+        ({8, 3}, 8),
+        ({5, 4}, 5),
+        ({12, 7, 5, 4, 8, 10, 3}, 12),
+        ({7, 5}, 7),
+        ({10, 8}, 8),
+        ({10, 3}, 10),
+        (set(), 0),
+    ],
+)
+def test_the_most_urgent_exit_code_wins(codes: set[int], wins: int) -> None:
+    assert most_urgent({ExitCode(code) for code in codes}) == wins
+
+
+def test_every_exit_code_has_a_meaning() -> None:
+    assert set(EXIT_MEANING) == set(ExitCode)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.wavespeed.ai", "https://api.wavespeed.ai/", "https://api.wavespeed.ai/api/v3/"]
+)
+def test_the_api_address_in_every_form(url: str) -> None:
+    assert check_base_url(url) == "https://api.wavespeed.ai"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.wavespeed.ai",
+        "api.wavespeed.ai",
+        "https://u:p@x.example",
+        "ftp://x",
+        "https://x/?a=b",
+        "https://[",
+        "",
+    ],
+)
+def test_the_key_is_never_sent_to_an_unsafe_address(url: str) -> None:
+    with pytest.raises(UsageError, match="WAVESPEED_BASE_URL"):
+        check_base_url(url)
+
+
+def test_local_servers_are_allowed() -> None:
+    assert check_base_url("http://127.0.0.1:8089") == "http://127.0.0.1:8089"
+    assert check_base_url("http://localhost:1") == "http://localhost:1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://cdn.example/a.mp4",
+        "https://u@cdn.example/a.mp4",
+        "file:///etc/passwd",
+        "http://127.0.0.1/a",
+        "https://",
+        "//x",
+    ],
+)
+def test_addresses_that_are_not_followed(url: str) -> None:
+    with pytest.raises(UnsafeUrlError):
+        check_follow_up(url, api_is_local=False)
+
+
+def test_addresses_that_are_followed() -> None:
+    check_follow_up("https://cdn.example/a.mp4?sig=%2Fx", api_is_local=False)
+    check_follow_up("http://127.0.0.1:5/a.mp4", api_is_local=True)
+
+
+def test_an_origin_always_has_its_port() -> None:
+    assert origin_of("https://api.wavespeed.ai/x") == "https://api.wavespeed.ai:443"
+    assert origin_of("http://[::1]:8/x") == "http://[::1]:8"

@@ -1,0 +1,157 @@
+"""What an answer proves: the outcome table of a submit, status words, shapes with and without envelope."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrun.provider.outcome import Accepted, Progress, Refused, RefusalKind, Unknown
+from batchrun.provider.wire import (
+    decode,
+    moment_ms,
+    outputs_of,
+    prediction_of,
+    progress_of,
+    retry_after_s,
+    submit_outcome,
+)
+
+ID = "5d0c7a2be1f94f6c8a3b9e2071c4d8aa"
+HTML = b"<html><body>Bad Gateway</body></html>"
+
+
+def body(code: int, message: str = "m", data: object = None, **more: object) -> bytes:
+    return json.dumps({"code": code, "message": message, "data": data, **more}).encode()
+
+
+ACCEPTED = [
+    (200, body(200, data={"id": ID, "status": "created"})),
+    (200, json.dumps({"id": ID, "status": "processing", "outputs": None}).encode()),
+    (201, body(200, data={"id": ID, "status": "some-new-word"})),
+]
+REFUSED = [
+    (400, body(400, "bad"), RefusalKind.REQUEST),
+    (400, body(1401, "invalid duration"), RefusalKind.REQUEST),
+    (200, body(1400, "missing"), RefusalKind.REQUEST),
+    (200, body(400, "bad"), RefusalKind.REQUEST),
+    (413, body(413, "too large"), RefusalKind.REQUEST),
+    (404, body(404, "no such model"), RefusalKind.REQUEST),
+    (400, body(1407, "insufficient credits"), RefusalKind.CREDIT),
+    (402, body(402, "pay"), RefusalKind.CREDIT),
+    (200, body(402, "pay"), RefusalKind.CREDIT),
+    (400, body(400, "Insufficient balance"), RefusalKind.CREDIT),
+    (401, body(401, "invalid key"), RefusalKind.KEY),
+    (200, body(401, "invalid key"), RefusalKind.KEY),
+    (403, body(403, "no", error_code="role"), RefusalKind.ACCOUNT),
+    (429, body(429, "slow down"), RefusalKind.THROTTLED),
+]
+UNKNOWN = [
+    (200, b""),
+    (200, HTML),
+    (200, body(200, data={"status": "created"})),
+    (200, body(200, data={"id": "", "status": "created"})),
+    (200, body(200, data={"id": "../../x", "status": "created"})),
+    (200, body(200, data=None)),
+    (200, b'{"code": 200, "message": "success", "data": {"id": "5d'),
+    (200, body(500, "internal")),
+    (301, b""),
+    (400, HTML),
+    (400, b'{"detail": "bad"}'),
+    (401, HTML),
+    (422, body(422, "bad")),
+    (429, HTML),
+    (500, body(400, "bad")),
+    (500, body(500, "internal")),
+    (502, HTML),
+    (503, b""),
+    (504, b"upstream timeout"),
+    (200, b"[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("status", "data"), ACCEPTED)
+def test_accepted(status: int, data: bytes) -> None:
+    outcome = submit_outcome(decode(status, data), None)
+    assert isinstance(outcome, Accepted)
+    assert outcome.prediction.prediction_id == ID
+    assert outcome.prediction.progress is Progress.RUNNING
+
+
+@pytest.mark.parametrize(("status", "data", "kind"), REFUSED)
+def test_refused_only_by_the_providers_own_envelope(status: int, data: bytes, kind: RefusalKind) -> None:
+    outcome = submit_outcome(decode(status, data), 3.0)
+    assert isinstance(outcome, Refused)
+    assert (outcome.kind, outcome.retry_after_s) == (kind, 3.0)
+
+
+@pytest.mark.parametrize(("status", "data"), UNKNOWN)
+def test_everything_else_is_unknown(status: int, data: bytes) -> None:
+    assert isinstance(submit_outcome(decode(status, data), None), Unknown)
+
+
+@given(st.integers(100, 599), st.binary(max_size=300))
+def test_no_answer_makes_the_reader_crash(status: int, data: bytes) -> None:
+    outcome = submit_outcome(decode(status, data), None)
+    if status >= 500:
+        assert isinstance(outcome, Unknown)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "status", "data", "code", "message", "outputs", "url", "error"]), inner, max_size=5
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.sampled_from([200, 400, 500]), json_values)
+def test_no_json_makes_the_reader_crash(status: int, value: object) -> None:
+    answer = decode(status, json.dumps(value).encode())
+    submit_outcome(answer, None)
+    prediction_of(answer.data)
+
+
+@pytest.mark.parametrize(
+    ("word", "progress"),
+    [("created", "running"), ("pending", "running"), ("queued", "running"), ("starting", "running"), ("", "running"),
+     ("brand-new", "running"), ("completed", "completed"), ("succeeded", "completed"), ("failed", "failed"),
+     ("cancelled", "failed"), ("timeout", "failed"), ("deleted", "failed")],
+)  # fmt: skip
+def test_status_words(word: str, progress: str) -> None:
+    assert progress_of(word) == progress
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [("https://a/b.mp4", ("https://a/b.mp4",)), (["x", "y"], ("x", "y")), ([{"url": "x"}], ("x",)), (None, ()), ([], ()),
+     ([None, 3, ""], ())],
+)  # fmt: skip
+def test_outputs_in_every_shape(value: object, urls: tuple[str, ...]) -> None:
+    assert outputs_of(value) == urls
+
+
+def test_money_is_read_as_decimal() -> None:
+    answer = decode(200, b'{"code": 200, "message": "", "data": {"balance": 0.1}}')
+    assert answer.data["balance"] == Decimal("0.1")
+
+
+def test_nine_digits_of_a_second() -> None:
+    assert moment_ms("2026-10-05T14:02:11.481920337Z") == 1791208931481
+    assert moment_ms("2026-10-05T14:02:11Z") == 1791208931000
+    assert moment_ms("yesterday") is None
+    assert moment_ms(None) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("3", 3.0), (" 10 ", 10.0), (None, None), ("soon", None), ("-1", None), ("Thu, 01 Jan 1970 00:02:00 GMT", 60.0),
+     ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
+)  # fmt: skip
+def test_retry_after_as_seconds_and_as_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, 60_000) == seconds
