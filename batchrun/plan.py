@@ -159,5 +159,6 @@ def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
         revise=reason in (Reason.PROMPT_CHANGED, Reason.PICTURE_CHANGED, Reason.SETTINGS_CHANGED),
         retry=reason is Reason.TRY_AGAIN,
         refetch=reason is Reason.OUTPUT_MISSING,
+        outdated=reason is Reason.CHANGED_IN_FLIGHT,
         take=known.revision.take if known else 1,
     )

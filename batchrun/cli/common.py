@@ -76,6 +76,14 @@ def read_key(key_file: Path | None) -> str:
     return key
 
 
+def shown_path(path: Path) -> str:
+    """A path as short as it can be said from here; absolute where there is no here."""
+    try:
+        return os.path.relpath(path)
+    except (OSError, ValueError):
+        return str(path)
+
+
 def usd_argument(text: str) -> int:
     """An amount on the command line, in micro-dollars."""
     try:

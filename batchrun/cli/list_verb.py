@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 from pathlib import Path
 
 from batchrun.cli import common
@@ -91,6 +90,6 @@ def _table(found: list[tuple[str, JobView]]) -> list[str]:
 
 def _what(job: JobView) -> str:
     if job.state is JobState.DONE:
-        return os.path.relpath(job.output)
+        return common.shown_path(job.output)
     text = job.message or job.prompt
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
 import batchrun
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
@@ -48,13 +49,23 @@ def main(arguments: Sequence[str]) -> int:
         return int(ExitCode.USAGE)
     if words[0] not in VERBS and not words[0].startswith("-"):
         return _fail(_unknown(words[0]), as_json="--json" in words)
+    try:
+        return _dispatch(parser, words)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+
+
+def _dispatch(parser: "_Parser", words: list[str]) -> int:
     verb = import_module(f"batchrun.cli.{words[0]}_verb") if words[0] in VERBS else None
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, text in VERBS.items():
         subparser = subparsers.add_parser(name, help=text, description=text, formatter_class=_Formatter)
         if verb is not None and name == words[0]:
             verb.add_arguments(subparser)
-    parsed = parser.parse_args(words)
+    try:
+        parsed = parser.parse_args(words)
+    except UsageError as error:
+        return _fail(error, as_json="--json" in words)
     if verb is None:
         parser.print_help()
         return int(ExitCode.USAGE)
@@ -67,13 +78,6 @@ def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Names
         return verb(parsed)
     except BatchrunError as error:
         return _fail(error, as_json=as_json)
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # nobody reads any more; nothing to complain about
-        return 0
-    except KeyboardInterrupt:
-        return int(ExitCode.INTERRUPTED)
 
 
 def _fail(error: BatchrunError, *, as_json: bool) -> int:
@@ -117,9 +121,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=32, width=100)
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong instead of printing it, so that `--json` can print its one object."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse."""
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def _parser() -> _Parser:
     codes = "\n".join(f"  {int(code):<4} {meaning}" for code, meaning in EXIT_MEANING.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="batchrun",
         description="Turns a catalog of product pictures into short videos, unattended, for a known amount of money.",
         epilog=_EPILOG + codes,

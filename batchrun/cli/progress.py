@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TextIO
@@ -101,10 +102,12 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.write(text, file=self._stream)
+            with suppress(OSError, ValueError):
+                self._bar.write(text, file=self._stream)
         else:
             moment = rfc3339(self._clock.now_ms())[11:19]
-            print(f"{moment} {text}", file=self._stream, flush=True)
+            with suppress(OSError, ValueError):  # nobody reads any more: the run goes on
+                print(f"{moment} {text}", file=self._stream, flush=True)
 
 
 class EventLog:
@@ -123,12 +126,14 @@ class EventLog:
             for name, value in (("batch", event.batch), ("id", event.key), ("detail", event.detail))
             if value
         }
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk must not stop what is paid for from being collected
+            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
 
 def both(*observers: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchrun.cli import common
+from batchrun.cli.common import shown_path
 from batchrun.cli.main import error_json
 from batchrun.cli.progress import EventLog, Progress, both
 from batchrun.clock import Clock, SystemClock
-from batchrun.errors import ExitCode, UsageError
+from batchrun.errors import BatchrunError, UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
@@ -25,6 +26,7 @@ from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url, is_loopback
 from batchrun.run import summary
 from batchrun.run.session import Options, Result, Session, origin
 from batchrun.run.stop import Stop, on_signals
+from batchrun.run.summary import ExitReason
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,13 +86,21 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         chance=random.Random(),  # noqa: S311  # jitter
                         new_id=lambda: secrets.token_hex(8),
                     )
-                    results.append(await session.run())
+                    results.append(await _run(session))
                 if stop.drain.is_set():
                     break
         finally:
             if log is not None:
                 log.close()
     return _report(parsed, summary.merged(results), loaded)
+
+
+async def _run(session: Session) -> Result:
+    """One queue's run; what ends it must not hide what other queues have done."""
+    try:
+        return await session.run()
+    except BatchrunError as error:
+        return Result(run_id="", problem=error)
 
 
 def _rest(max_spend_usd_micros: int | None, results: Sequence[Result]) -> int | None:
@@ -165,14 +175,20 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
             found |= error_json(result.problem)
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return int(code)
-    for line in summary.run_lines(result, reasons, preview=parsed.preview, real_price_usd_micros=real_price):
-        print(line)
-    if code in (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.NEEDS_PERSON):
-        for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
-            print(f"videos: {os.path.relpath(folder)}")
+    if result.batches:
+        _print_summary(parsed, result, reasons, loaded, real_price)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return int(code)
+
+
+def _print_summary(
+    parsed: argparse.Namespace, result: Result, reasons: Sequence[ExitReason], loaded: Sequence[Batch], real_price: int
+) -> None:
+    for line in summary.run_lines(result, reasons, preview=parsed.preview, real_price_usd_micros=real_price):
+        print(line)
+    for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
+        print(f"videos: {shown_path(folder)}")
 
 
 def _real_price(batch: Batch) -> int:

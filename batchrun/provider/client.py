@@ -1,5 +1,6 @@
 """The provider's API, one method a call. Source: `docs/rest-api` and the pages named at each method."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Client:
     async def submit(self, model: str, inputs: Mapping[str, object], send_by_boot_s: float) -> SubmitOutcome:
         """Buy one clip: exactly one POST, no redirect, no retry (`docs/submit-task`).
 
+        Cancelling it ends the wait, not the duty to record: it then returns what is known.
+
         Args:
             model: the model's id; stands in the path as it is.
             inputs: the documented fields only.
@@ -64,9 +67,10 @@ class Client:
                 return NotSent(f"not sent: {_cause(error)}")
             body.abort()
             return Unknown(f"sent, and no answer: {describe(error)}")
-        except BaseException:
+        except asyncio.CancelledError:
+            # What happened must be written down all the same: the caller records it and ends.
             body.abort()
-            raise
+            return Unknown("stopped before the answer came") if body.started else NotSent("stopped before it was sent")
         return wire.submit_outcome(wire.decode(raw.status, raw.body), raw.retry_after_s)
 
     async def result(self, prediction_id: str) -> Prediction:

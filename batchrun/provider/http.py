@@ -132,7 +132,7 @@ class Http:
 
     async def put(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> RawAnswer:
         """The bytes to a storage host, with exactly these headers and without the key."""
-        check_follow_up(url, api_is_local=self.is_local)
+        _safe(url, api_is_local=self.is_local)
         with translated("upload"):
             return await self._whole("PUT", url, body, headers, timeout_s, exact_headers=True)
 
@@ -146,16 +146,21 @@ class Http:
             TryLaterError: the network.
             UnsafeUrlError: an address that must not be followed.
         """
-        with translated("download"):
-            for _ in range(MAX_REDIRECTS + 1):
-                check_follow_up(url, api_is_local=self.is_local)
-                async with self._client.get(
-                    _exact(url), headers=dict(headers), allow_redirects=False, proxy=proxy_for(url)
-                ) as response:
-                    if response.status not in _REDIRECTS or "Location" not in response.headers:
-                        yield response.status, response.headers, response.content.iter_any()
-                        return
-                    url = urljoin(url, response.headers["Location"])
+        for _ in range(MAX_REDIRECTS + 1):
+            with translated("download"):
+                response = await self._client.get(
+                    _safe(url, api_is_local=self.is_local),
+                    headers=dict(headers),
+                    allow_redirects=False,
+                    proxy=proxy_for(url),
+                )
+            try:
+                if response.status not in _REDIRECTS or "Location" not in response.headers:
+                    yield response.status, response.headers, _pieces(response.content)
+                    return
+                url = _joined(url, response.headers["Location"])
+            finally:
+                response.close()
         raise UnsafeUrlError(f"more than {MAX_REDIRECTS} redirects")
 
     async def _whole(
@@ -180,9 +185,13 @@ class Http:
                 skip_auto_headers=("Content-Type", "User-Agent") if exact_headers else (),
             ) as response,
         ):
-            data = await _bounded(response.content)
+            data = self._without_key(await _bounded(response.content))
             wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
             return RawAnswer(response.status, data, wait_s, response.headers.get("Date"))
+
+    def _without_key(self, data: bytes) -> bytes:
+        """A server that repeats the key in an error must not bring it into logs and database."""
+        return data.replace(self._key.encode(), b"***") if self._key else data
 
     @property
     def _client(self) -> aiohttp.ClientSession:
@@ -194,6 +203,30 @@ class Http:
 def _exact(url: str) -> URL:
     """The URL as it was given: signed addresses must not be re-encoded."""
     return URL(url, encoded=True)
+
+
+def _safe(url: str, *, api_is_local: bool) -> URL:
+    try:
+        return _exact(check_follow_up(url, api_is_local=api_is_local))
+    except ValueError as error:
+        raise UnsafeUrlError("the provider named an address that cannot be read") from error
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise UnsafeUrlError("the provider redirects to an address that cannot be read") from error
+
+
+async def _pieces(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The body, with the network's errors translated and nobody else's."""
+    while True:
+        with translated("download"):
+            piece = await content.readany()
+        if not piece:
+            return
+        yield piece
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

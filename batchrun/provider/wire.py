@@ -59,10 +59,11 @@ def is_success(answer: Answer) -> bool:
 
 def submit_outcome(answer: Answer, retry_after_s: float | None) -> SubmitOutcome:
     """What an answer to the submit proves (design, section 4a): anything that proves nothing is unknown."""
+    prediction = prediction_of(answer.data)
+    if prediction is not None:  # whatever else the answer says, something with an id exists
+        ok = 200 <= answer.status < 300  # noqa: PLR2004
+        return Accepted(prediction) if ok else Unknown(f"HTTP {answer.status} with a prediction id")
     if is_success(answer):
-        prediction = prediction_of(answer.data)
-        if prediction is not None:
-            return Accepted(prediction)
         return Unknown(f"HTTP {answer.status} without a prediction id")
     refused_by = _refusing_code(answer)
     if refused_by is None:

@@ -55,7 +55,7 @@ def record_status(attempt_id: str, status_word: str) -> Script[None]:
     yield from ask("attempt_status", attempt_id=attempt_id, status_word=status_word)
 
 
-def record_completed(attempt_id: str, status_word: str, output_url: str, now_ms: int) -> Script[bool]:
+def record_completed(attempt_id: str, status_word: str, output_url: str | None, now_ms: int) -> Script[bool]:
     """The clip exists and is paid: settle, and go on to the download."""
     rows = yield from ask(
         "attempt_completed",
@@ -105,6 +105,10 @@ def _requeue_or_fail(
     job_id: int, attempt_id: str, retry_ms: int | None, kind: str, message: str, now_ms: int
 ) -> Script[None]:
     if retry_ms is not None:
-        yield from ask("job_requeued", job_id=job_id, attempt_id=attempt_id, not_before_ms=retry_ms, now_ms=now_ms)
-    else:
-        yield from ask("job_failed", job_id=job_id, attempt_id=attempt_id, kind=kind, message=message, now_ms=now_ms)
+        rows = yield from ask(
+            "job_requeued", job_id=job_id, attempt_id=attempt_id, not_before_ms=retry_ms, now_ms=now_ms
+        )
+        if rows:
+            return
+    # Also a job that the manifest has changed meanwhile ends here: the next reading gives it its new text.
+    yield from ask("job_failed", job_id=job_id, attempt_id=attempt_id, kind=kind, message=message, now_ms=now_ms)

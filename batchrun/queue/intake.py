@@ -26,11 +26,17 @@ class Intake:
     """What is asked for changed: a new revision, bought again."""
     retry: bool = False
     refetch: bool = False
+    outdated: bool = False
+    """What is asked for changed while the job is in flight: it finishes what is paid for, and is read again then."""
     take: int = 1
 
 
+class StalePlanError(Exception):
+    """Another process has read the manifest since this plan looked at the queue: plan again."""
+
+
 def swap_generation(
-    name: str, manifest: str, campaign: str | None, intakes: Sequence[Intake], now_ms: int
+    name: str, manifest: str, campaign: str | None, seen_generation: int, intakes: Sequence[Intake], now_ms: int
 ) -> Script[int]:
     """Put the reading in place as the batch's newest generation.
 
@@ -38,19 +44,35 @@ def swap_generation(
         The batch's id.
 
     Raises:
+        StalePlanError: the batch is not at `seen_generation` any more.
         QueueError: an output path belongs to a job of another batch.
     """
     batch_id = yield from _batch_id(name, manifest, campaign, now_ms)
-    row = yield from ask_one("begin_generation", batch_id=batch_id, manifest=manifest, campaign=campaign)
-    generation: int = row["generation"] if row else 0
+    row = yield from ask_one(
+        "begin_generation",
+        batch_id=batch_id,
+        manifest=manifest,
+        campaign=campaign,
+        seen_generation=seen_generation,
+    )
+    if row is None:
+        raise StalePlanError(name)
+    generation: int = row["generation"]
     yield from _add_new([intake for intake in intakes if intake.job_id is None], batch_id, generation, now_ms)
-    yield from _revise([intake for intake in intakes if intake.revise], now_ms)
+    revised = yield from _revise([intake for intake in intakes if intake.revise], now_ms)
     for move, statement in (("retry", "requeue_failed"), ("refetch", "refetch_done")):
         for intake in intakes:
             if getattr(intake, move):
                 yield from ask(statement, job_id=intake.job_id, revision_id=intake.old_revision_id, now_ms=now_ms)
     known = [intake for intake in intakes if intake.job_id is not None]
-    rows = [_row(intake, batch_id, generation) | {"job_id": intake.job_id} for intake in known]
+    rows = [
+        _row(intake, batch_id, generation)
+        | {
+            "job_id": intake.job_id,
+            "outdated": int(intake.outdated or (intake.revise and intake.job_id not in revised)),
+        }
+        for intake in known
+    ]
     for row, intake in zip(rows, known, strict=True):
         yield from _check_output_is_free(row, intake)
     yield from run_all("keep_job", rows)
@@ -92,7 +114,9 @@ def _check_output_is_free(row: Params, intake: Intake) -> Script[None]:
         )
 
 
-def _revise(changed: Sequence[Intake], now_ms: int) -> Script[None]:
+def _revise(changed: Sequence[Intake], now_ms: int) -> Script[set[int | None]]:
+    """Give changed jobs their new revision; those that another run holds just now are left out of the answer."""
+    revised: set[int | None] = set()
     next_id = yield from _next_id("next_revision_id")
     for intake in changed:
         rows = yield from ask(
@@ -105,7 +129,9 @@ def _revise(changed: Sequence[Intake], now_ms: int) -> Script[None]:
         if rows:
             ids = {"job_id": intake.job_id, "revision_id": next_id, "now_ms": now_ms}
             yield from ask("insert_revision", **(_revision(intake) | ids))
+            revised.add(intake.job_id)
             next_id += 1
+    return revised
 
 
 def _next_id(statement: str) -> Script[int]:

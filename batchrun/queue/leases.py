@@ -14,38 +14,62 @@ class ClaimScope:
 
     batch_id: int
     price_below_usd_micros: int
+    cheapest_usd_micros: int = 0
+    """No job of the batch costs less."""
+
+    @property
+    def may_hold_something(self) -> bool:
+        """Whether any job can be below the bound."""
+        return self.price_below_usd_micros > self.cheapest_usd_micros
 
 
-def claim_paid(batch_ids: Sequence[int], run_id: str, count: int, now_ms: int, ready_ms: int) -> Script[list[Row]]:
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a run holds what it claims. A claim renews the lease of everything that the run holds."""
+
+    run_id: str
+    now_ms: int
+    lease_until_ms: int
+
+
+def claim_paid(batch_ids: Sequence[int], lease: Lease, count: int, ready_ms: int) -> Script[list[Row]]:
     """Lease jobs that are in flight, that no living run works on, and that are put off until `ready_ms` at most."""
     found: list[Row] = []
     for batch_id in batch_ids:
         found += yield from ask(
-            "claimable_paid", batch_id=batch_id, now_ms=now_ms, ready_ms=ready_ms, count=count - len(found)
+            "claimable_paid",
+            batch_id=batch_id,
+            run_id=lease.run_id,
+            now_ms=lease.now_ms,
+            ready_ms=ready_ms,
+            count=count - len(found),
         )
-    return (yield from _lease([row["job_id"] for row in found[:count]], run_id))
+    return (yield from _lease([row["job_id"] for row in found[:count]], lease))
 
 
-def claim_queued(scopes: Sequence[ClaimScope], run_id: str, count: int, now_ms: int) -> Script[list[Row]]:
+def claim_queued(scopes: Sequence[ClaimScope], lease: Lease, count: int) -> Script[list[Row]]:
     """Lease the jobs to be bought next: highest priority first over all batches, then the manifests' order."""
     candidates: list[list[tuple[int, int, int, int]]] = []
     for order, scope in enumerate(scopes):
         rows = yield from ask(
             "claimable_queued",
             batch_id=scope.batch_id,
+            run_id=lease.run_id,
             price_below_usd_micros=scope.price_below_usd_micros,
-            now_ms=now_ms,
+            now_ms=lease.now_ms,
             count=count,
         )
         candidates.append([(-row["priority"], order, row["position"], row["job_id"]) for row in rows])
     first = [job_id for *_, job_id in heapq.merge(*candidates)][:count]
-    return (yield from _lease(first, run_id))
+    return (yield from _lease(first, lease))
 
 
-def _lease(job_ids: Sequence[int], run_id: str) -> Script[list[Row]]:
+def _lease(job_ids: Sequence[int], lease: Lease) -> Script[list[Row]]:
+    if job_ids:
+        yield from ask("renew_run", run_id=lease.run_id, lease_until_ms=lease.lease_until_ms)
     jobs: list[Row] = []
     for job_id in job_ids:
-        yield from ask("take_lease", job_id=job_id, run_id=run_id)
+        yield from ask("take_lease", job_id=job_id, run_id=lease.run_id)
         row = yield from ask_one("read_job", job_id=job_id)
         if row is not None:
             jobs.append(row)

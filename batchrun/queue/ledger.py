@@ -68,14 +68,17 @@ class CapCheck:
         self._committed: dict[Scope, int] = {}
 
     def refusal(self, caps: Sequence[Cap], price_usd_micros: int) -> CapReached | None:
-        """The first cap that the price would pass, or None; then the price is counted under all of them."""
+        """The first cap that the price would pass, or None."""
         for cap in caps:
             left = cap.limit_usd_micros - self._committed_in(cap.scope)
             if price_usd_micros > left:
                 return CapReached(cap, max(left, 0))
-        for scope in {cap.scope for cap in caps}:
-            self._committed[scope] += price_usd_micros
         return None
+
+    def count(self, caps: Sequence[Cap], price_usd_micros: int) -> None:
+        """The price was reserved under these caps."""
+        for scope in {cap.scope for cap in caps}:
+            self._committed[scope] = self._committed_in(scope) + price_usd_micros
 
     def _committed_in(self, scope: Scope) -> int:
         if scope not in self._committed:

@@ -1,6 +1,8 @@
 """What the queue hands out: frozen values, no I/O."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 
 from batchrun.queue.states import JobState
@@ -99,6 +101,17 @@ class KnownJob:
     """When the provider finished the clip that the job has or had."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBatch:
+    """What the queue knows of a batch; of a new one nothing."""
+
+    manifest: Path | None = None
+    """The manifest that it was last read from."""
+    generation: int = 0
+    jobs: Mapping[str, KnownJob] = field(default_factory=dict)
+    """By job id."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Whose money a cap looks at: the fields that are not None must agree with a ledger row's."""
@@ -106,6 +119,7 @@ class Scope:
     batch_id: int | None = None
     campaign: str | None = None
     day: str | None = None
+    """A calendar day; of a cap any word will do, the day of the reserve takes its place."""
     run_id: str | None = None
 
 
@@ -144,7 +158,8 @@ class SubmitRequest:
     image_url: str
     priority: int
     caps: tuple[Cap, ...]
-    day: str
+    zone: tzinfo
+    """Where the calendar days of the daily caps begin and end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +170,16 @@ class Pace:
     per_minute: int
     max_unknown: int
     stuck_after_ms: int
-    send_within_ms: int
+    send_within_s: float
+    """A POST leaves this soon after its intent is written, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The intent is on disk, the money reserved: the POST may leave, until `send_by_ms`."""
+    """The intent is on disk, the money reserved: the POST may leave, until `send_by_boot_s` on the boot clock."""
 
     attempt_id: str
-    send_by_ms: int
+    send_by_boot_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +199,20 @@ class NotYet:
 
 
 @dataclass(frozen=True, slots=True)
+class TooManyUnknown:
+    """So many submits have an unknown outcome that nothing new may be bought."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The job is no longer ours to start."""
 
 
-SubmitDecision = Started | CapReached | NotYet | Gone
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The run buys nothing more: it is being stopped, or halted."""
+
+
+SubmitDecision = Started | CapReached | NotYet | TooManyUnknown | Gone | Closed

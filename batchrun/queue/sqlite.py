@@ -85,6 +85,8 @@ class SqliteDatabase:
 def _check_place(path: Path, *, create: bool) -> None:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise QueueError(f"SQLite {sqlite3.sqlite_version} is too old; batchrun needs 3.37 or newer")
+    if path.is_dir():
+        raise QueueError(f"{path} is a folder; --db takes the path of the queue's file, such as {path / 'queue.db'}")
     if not path.exists() and not create:
         raise QueueError(f"there is no queue {path}; a run makes it")
     try:
@@ -119,36 +121,41 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
     try:
+        _check_is_queue(connection, path)  # before anything is changed: it may be somebody else's file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(connection, path)
+        _migrate(connection)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise QueueError(f"{path} is not a queue: it is no SQLite database") from error
         raise
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection) -> None:
     newest = migrations("sqlite")[-1][0]
     version = _version(connection)
     if version == newest:
         return
     connection.execute("BEGIN IMMEDIATE")  # a second process waits here and then finds the work done
     try:
-        _bring_up(connection, path, newest)
+        _bring_up(connection, newest)
         connection.execute("COMMIT")
     except BaseException:
         _roll_back(connection)
         raise
 
 
-def _bring_up(connection: sqlite3.Connection, path: Path, newest: int) -> None:
-    version = _version(connection)
+def _check_is_queue(connection: sqlite3.Connection, path: Path) -> None:
+    version, newest = _version(connection), migrations("sqlite")[-1][0]
     if version > newest:
         raise QueueError(f"{path} was made by a newer batchrun (version {version}, this one knows {newest}); upgrade")
     if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise QueueError(f"{path} is not a queue: it is another program's SQLite database")
+
+
+def _bring_up(connection: sqlite3.Connection, newest: int) -> None:
+    version = _version(connection)
     for number, text in migrations("sqlite"):
         if number > version:
             for statement in _split(text):

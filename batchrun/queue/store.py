@@ -4,22 +4,25 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from batchrun.clock import Clock
-from batchrun.errors import QueueError, StorageError
+from batchrun.errors import StorageError
 from batchrun.manifest.jobs import Batch
 from batchrun.queue import answers, leases, views
+from batchrun.queue.identity import identify
 from batchrun.queue.intake import Intake, swap_generation
 from batchrun.queue.journal import Journal
-from batchrun.queue.leases import ClaimScope, guarded
+from batchrun.queue.leases import ClaimScope, Lease, guarded
 from batchrun.queue.ledger import Books, up_to_date
 from batchrun.queue.records import (
     Attempt,
     Balance,
     Identity,
     Job,
+    KnownBatch,
     KnownJob,
     Pace,
     Revision,
@@ -28,10 +31,10 @@ from batchrun.queue.records import (
     SubmitRequest,
     Upload,
 )
-from batchrun.queue.script import Params, Row, Script, ScriptFactory, ask, ask_one
+from batchrun.queue.script import Row, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
-from batchrun.queue.submits import begin_submits
+from batchrun.queue.submits import Moment, begin_submits
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ class Queue:
         """
         database = await SqliteDatabase.open(path, create=create)
         try:
-            identity = await _identity(database, path, kind, origin, new_id, clock.now_ms())
+            identity = await identify(database, path, kind, origin, new_id, clock.now_ms())
         except BaseException:
             await database.close()
             raise
@@ -97,7 +100,8 @@ class Queue:
 
     async def start_run(self) -> None:
         """Say that this process works on the queue now."""
-        await self._write("start_run", host=socket.gethostname(), pid=os.getpid(), **self._lease())
+        lease = self._lease()
+        await self._write("start_run", host=socket.gethostname(), pid=os.getpid(), **asdict(lease))
 
     async def renew_run(self) -> None:
         """Keep the leases of this run alive.
@@ -105,7 +109,7 @@ class Queue:
         Raises:
             StorageError: the run's row is gone.
         """
-        rows = await self._write("renew_run", **self._lease())
+        rows = await self._write("renew_run", **asdict(self._lease()))
         if not rows:
             raise StorageError("this run is no longer known to the queue; was the file replaced? Start again")
 
@@ -117,27 +121,31 @@ class Queue:
         yield from ask("release_all", run_id=self.run_id)
         yield from ask("end_run", run_id=self.run_id)
 
-    def _lease(self) -> dict[str, object]:
+    def _lease(self) -> Lease:
         now_ms = self._clock.now_ms()
-        return {"run_id": self.run_id, "now_ms": now_ms, "lease_until_ms": now_ms + LEASE_MS}
+        return Lease(self.run_id, now_ms, now_ms + LEASE_MS)
 
     # ------------------------------------------------------------------ intake
 
-    async def batch_id(self, name: str) -> int | None:
-        """The batch of this name, when the queue knows it."""
-        row = await self._database.read(lambda: ask_one("find_batch", name=name))
-        return row["batch_id"] if row else None
+    async def known_batch(self, name: str) -> KnownBatch:
+        """What the queue knows of the batch of this name, on one snapshot; nothing of a new one."""
+        return await self.read(lambda: self._known_batch(name))
 
-    async def known_jobs(self, batch_id: int) -> dict[str, KnownJob]:
-        """What the queue knows of a batch, by job id."""
-        rows = await self._database.read(lambda: ask("known_jobs", batch_id=batch_id))
-        return {row["key"]: self._known(row) for row in rows}
+    def _known_batch(self, name: str) -> Script[KnownBatch]:
+        row = yield from ask_one("find_batch", name=name)
+        if row is None:
+            return KnownBatch()
+        jobs = yield from ask("known_jobs", batch_id=row["batch_id"])
+        known = {job["key"]: self._known(job) for job in jobs}
+        return KnownBatch(self.real_path(row["manifest"]), row["generation"], known)
 
-    async def swap_generation(self, batch: Batch, intakes: Sequence[Intake]) -> int:
+    async def swap_generation(self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake]) -> int:
         """Put a manifest's reading in place; see `intake.swap_generation`."""
         manifest, campaign = self.stored_path(batch.path), batch.caps.campaign
         now_ms = self._clock.now_ms()
-        return await self._journal.run(lambda: swap_generation(batch.name, manifest, campaign, intakes, now_ms))
+        return await self._journal.run(
+            lambda: swap_generation(batch.name, manifest, campaign, seen.generation, intakes, now_ms)
+        )
 
     def stored_path(self, path: Path) -> str:
         """A path as the queue stores it: relative to the queue's folder, so that both can move together."""
@@ -151,15 +159,15 @@ class Queue:
 
     async def claim_paid(self, batch_ids: Sequence[int], count: int, *, put_off_too: bool) -> list[Job]:
         """Lease up to `count` jobs in flight that nobody works on, also those that are put off when asked for."""
-        now_ms = self._clock.now_ms()
-        ready_ms = FAR_FUTURE_MS if put_off_too else now_ms
-        rows = await self._journal.run(lambda: leases.claim_paid(batch_ids, self.run_id, count, now_ms, ready_ms))
+        lease = self._lease()
+        ready_ms = FAR_FUTURE_MS if put_off_too else self._clock.now_ms()
+        rows = await self._journal.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms))
         return [self._job(row) for row in rows]
 
     async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
         """Lease up to `count` jobs to be bought next."""
-        now_ms = self._clock.now_ms()
-        rows = await self._journal.run(lambda: leases.claim_queued(scopes, self.run_id, count, now_ms))
+        lease = self._lease()
+        rows = await self._journal.run(lambda: leases.claim_queued(scopes, lease, count))
         return [self._job(row) for row in rows]
 
     async def read_job(self, job_id: int) -> Job:
@@ -202,9 +210,9 @@ class Queue:
 
     async def begin_submits(self, requests: Sequence[SubmitRequest], pace: Pace) -> list[SubmitDecision]:
         """Reserve and write the intent for as many requests as slots, rate and caps allow."""
-        now_ms, books = self._clock.now_ms(), self._books
+        moment, books = Moment(self._clock.now_ms(), self._clock.boot_s()), self._books
         decisions, self._books = await self._journal.run(
-            lambda: begin_submits(requests, pace, books, self.run_id, now_ms)
+            lambda: begin_submits(requests, pace, books, self.run_id, moment)
         )
         return decisions
 
@@ -228,7 +236,7 @@ class Queue:
         """See `answers.record_unknown`."""
         return await self._answer(answers.record_unknown, attempt_id, message)
 
-    async def record_completed(self, attempt_id: str, status_word: str, output_url: str) -> bool:
+    async def record_completed(self, attempt_id: str, status_word: str, output_url: str | None) -> bool:
         """See `answers.record_completed`."""
         return await self._answer(answers.record_completed, attempt_id, status_word, output_url)
 
@@ -275,6 +283,12 @@ class Queue:
     async def reject(self, job: Job, kind: str, message: str) -> None:
         """The clip is paid but fails its checks. Raises LostLeaseError."""
         await self._guarded("job_rejected", job_id=job.job_id, attempt_id=_attempt_id(job), kind=kind, message=message)
+
+    async def lose(self, job: Job, message: str) -> None:
+        """The clip is paid and cannot be had any more. Raises LostLeaseError."""
+        await self._guarded(
+            "job_lost", job_id=job.job_id, attempt_id=_attempt_id(job), kind="retention", message=message
+        )
 
     # ------------------------------------------------------------------ views
 
@@ -382,36 +396,3 @@ def _attempt_id(job: Job) -> str:
     if job.attempt is None:
         raise ValueError(f"job {job.key} has no attempt")
     return job.attempt.attempt_id
-
-
-async def _identity(
-    database: SqliteDatabase, path: Path, kind: str, origin: str | None, new_id: Callable[[], str], now_ms: int
-) -> Identity:
-    row = await database.read(lambda: ask_one("read_identity"))
-    if row is None and origin is not None:
-        params: Params = {"queue_id": new_id(), "kind": kind, "origin": origin, "now_ms": now_ms}
-        await database.transact([lambda: _write_identity(params)])
-        row = await database.read(lambda: ask_one("read_identity"))
-    if row is None:
-        raise QueueError(f"the queue {path} is empty; a run fills it")
-    identity = Identity(queue_id=row["queue_id"], kind=row["kind"], origin=row["origin"])
-    if identity.kind != kind:
-        raise QueueError(
-            f"the queue {path} holds {_KINDS[identity.kind]}, not {_KINDS[kind]}; give this run its own --db"
-        )
-    if origin is not None and identity.origin != origin:
-        raise QueueError(
-            f"the queue {path} belongs to {identity.origin}, and this run would ask {origin}: paid clips would be looked "
-            "for in the wrong place. Set WAVESPEED_BASE_URL back, or use another queue with --db PATH"
-        )
-    return identity
-
-
-_KINDS = {"paid": "paid clips", "preview": "previews"}
-
-
-def _write_identity(params: Params) -> Script[Any]:
-    """A second process that makes the same queue at once finds the first one's row."""
-    row = yield from ask_one("read_identity")
-    if row is None:
-        yield from ask("write_identity", **params)

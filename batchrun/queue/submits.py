@@ -1,10 +1,11 @@
 """The one transaction that spends: lease, slot, rate, caps, reservation and intent, together or not at all."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from batchrun.clock import day_of
 from batchrun.queue.ledger import Books, CapCheck, up_to_date
-from batchrun.queue.records import Cap, Gone, NotYet, Pace, Started, SubmitDecision, SubmitRequest
+from batchrun.queue.records import Cap, Gone, NotYet, Pace, Started, SubmitDecision, SubmitRequest, TooManyUnknown
 from batchrun.queue.script import Script, ask, ask_one
 
 MINUTE_MS = 60_000
@@ -12,8 +13,16 @@ MINUTE_MS = 60_000
 _UNANSWERED_MS = 3 * MINUTE_MS
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When it is, on both clocks, read before the transaction begins."""
+
+    now_ms: int
+    boot_s: float
+
+
 def begin_submits(
-    requests: Sequence[SubmitRequest], pace: Pace, books: Books, run_id: str, now_ms: int
+    requests: Sequence[SubmitRequest], pace: Pace, books: Books, run_id: str, moment: Moment
 ) -> Script[tuple[list[SubmitDecision], Books]]:
     """Start as many of the requests as slots, rate and caps allow, in the order given (highest priority first).
 
@@ -21,24 +30,29 @@ def begin_submits(
         One decision for each request, and the books as they stood before: keep those for the next call.
     """
     books = yield from up_to_date(books)
+    row = yield from ask_one("count_unknown")
+    unknown = row["unknown"] if row else 0
+    if unknown >= min(pace.max_unknown, pace.concurrency):
+        return [TooManyUnknown(unknown)] * len(requests), books
     check = CapCheck(books)
-    held_back = yield from _free_starts(pace, now_ms)
+    free = yield from _free_starts(pace, moment.now_ms)
     decisions: list[SubmitDecision] = []
     for request in requests:
         # A day is never opened again when the clock steps back: its cap would be spent twice.
-        day = max(request.day, (yield from _last_day(request.batch_id)))
+        day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request.batch_id)))
         caps = [_on_day(cap, day) for cap in request.caps]
-        decision: SubmitDecision | None = held_back.refusal or check.refusal(caps, request.price_usd_micros)
+        decision: SubmitDecision | None = free.refusal or check.refusal(caps, request.price_usd_micros)
         if decision is None:
-            decision = yield from _begin(request, day, pace, run_id, now_ms)
+            decision = yield from _begin(request, day, pace, run_id, moment)
             if isinstance(decision, Started):
-                held_back = held_back.one_less()
+                check.count(caps, request.price_usd_micros)
+                free = free.one_less()
         decisions.append(decision)
     return decisions, books
 
 
-def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, now_ms: int) -> Script[SubmitDecision]:
-    send_by_ms = now_ms + pace.send_within_ms
+def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, moment: Moment) -> Script[SubmitDecision]:
+    now_ms = moment.now_ms
     rows = yield from ask(
         "insert_attempt",
         attempt_id=request.attempt_id,
@@ -49,13 +63,13 @@ def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, now_ms: in
         price_usd_micros=request.price_usd_micros,
         image_url=request.image_url,
         now_ms=now_ms,
-        send_by_ms=send_by_ms,
+        send_by_ms=now_ms + int(pace.send_within_s * 1000),
     )
     if not rows:
         return Gone()
     yield from ask("job_submitting", job_id=request.job_id, attempt_id=request.attempt_id, run_id=run_id, now_ms=now_ms)
     yield from ask("ledger_reserve", attempt_id=request.attempt_id, now_ms=now_ms)
-    return Started(request.attempt_id, send_by_ms)
+    return Started(request.attempt_id, moment.boot_s + pace.send_within_s)
 
 
 def _last_day(batch_id: int) -> Script[str]:
@@ -87,19 +101,7 @@ class _FreeStarts:
         return _FreeStarts(self._slots - 1, self._starts - 1, self._retry_ms)
 
 
-class _TooManyUnknown(_FreeStarts):
-    def __init__(self) -> None:
-        super().__init__(0, 0, None)
-
-    @property
-    def refusal(self) -> NotYet | None:
-        return NotYet("unknown", None)
-
-
 def _free_starts(pace: Pace, now_ms: int) -> Script[_FreeStarts]:
-    row = yield from ask_one("count_unknown")
-    if row and row["unknown"] >= pace.max_unknown:
-        return _TooManyUnknown()
     row = yield from ask_one("open_attempts", slots_since_ms=now_ms - pace.stuck_after_ms)
     slots = pace.concurrency - (row["slots"] if row else 0)
     recent = yield from ask(

@@ -1,14 +1,16 @@
 """What people and scripts want to see of a queue. Only looks."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchrun.queue.script import Row, Rows, Script, ask
-from batchrun.queue.states import JobState
+from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 
 MAX_NOT_FINE = 1000
+_GOES_ON = COLLECTABLE | {JobState.QUEUED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class BatchView:
     manifest: str
     campaign: str | None
     counts: Mapping[JobState, int] = field(default_factory=dict)
+    troubles: Mapping[tuple[JobState, str], int] = field(default_factory=dict)
+    """How many jobs are not fine, by state and kind: all of them, however long the lists below are."""
     removed: int = 0
     not_fine: tuple[NotFine, ...] = ()
     put_off: tuple[NotFine, ...] = ()
@@ -84,7 +88,7 @@ def batch_views(now_ms: int) -> Script[list[BatchView]]:
     rows = yield from ask("list_batches")
     found: list[BatchView] = []
     for row in rows:
-        counts = yield from ask("state_counts", batch_id=row["batch_id"], generation=row["generation"])
+        counts = yield from ask("state_counts", batch_id=row["batch_id"], generation=row["generation"], now_ms=now_ms)
         not_fine = yield from ask("not_fine_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
         put_off = yield from ask("put_off_jobs", batch_id=row["batch_id"], now_ms=now_ms, count=MAX_NOT_FINE)
         found.append(_batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off]))
@@ -92,19 +96,25 @@ def batch_views(now_ms: int) -> Script[list[BatchView]]:
 
 
 def _batch_view(row: Row, counts: Rows, not_fine: list[NotFine], put_off: list[NotFine]) -> BatchView:
-    by_state: dict[JobState, int] = {}
+    by_state: Counter[JobState] = Counter()
+    troubles: Counter[tuple[JobState, str]] = Counter()
     removed = 0
     for count in counts:
+        state, jobs = JobState(count["state"]), count["jobs"]
         if count["current"]:
-            by_state[JobState(count["state"])] = count["jobs"]
+            by_state[state] += jobs
         else:
-            removed += count["jobs"]
+            removed += jobs
+        waits = state in _GOES_ON and count["failure_kind"] is not None and count["put_off"]
+        if waits or state in NEEDS_PERSON or (state is JobState.FAILED and count["current"]):
+            troubles[state, count["failure_kind"] or state.value] += jobs
     return BatchView(
         batch_id=row["batch_id"],
         name=row["name"],
         manifest=row["manifest"],
         campaign=row["campaign"],
         counts=by_state,
+        troubles=troubles,
         removed=removed,
         not_fine=tuple(not_fine),
         put_off=tuple(put_off),

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"
+    LOST = "lost"
     PUT_OFF = "put_off"
     RELEASED = "released"
     LEASE_LOST = "lease_lost"

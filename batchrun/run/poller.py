@@ -4,7 +4,6 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchrun.clock import Clock
@@ -25,7 +24,6 @@ class _Watch:
     prediction_id: str
     submitted_ms: int
     future: "asyncio.Future[Prediction]"
-    on_status: Callable[[Prediction], None]
     failures: int = 0
 
 
@@ -43,14 +41,14 @@ class Poller:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def wait(self, prediction_id: str, submitted_ms: int, on_status: Callable[[Prediction], None]) -> Prediction:
-        """The prediction once it has ended, however long that takes; `on_status` hears every answer before.
+    async def wait(self, prediction_id: str, submitted_ms: int) -> Prediction:
+        """The prediction once it has ended.
 
         Raises:
             NotAllowedError: the key is refused.
             StuckError: it is older than `stuck_after` and was looked at once more.
         """
-        watch = _Watch(prediction_id, submitted_ms, asyncio.get_running_loop().create_future(), on_status)
+        watch = _Watch(prediction_id, submitted_ms, asyncio.get_running_loop().create_future())
         age_s = self._age_s(watch)
         # A fresh prediction is looked at after the floor; one from an earlier run at once, phases spread.
         self._schedule(watch, self.floor_s if age_s < self.floor_s else self.chance.random() * min(1.0, self.floor_s))
@@ -96,7 +94,6 @@ class Poller:
         if watch.future.done():
             return
         if prediction.progress is Progress.RUNNING:
-            watch.on_status(prediction)
             self._schedule(watch, next_check_s(self._age_s(watch), self.floor_s, self.stuck_after_s))
             self._give_up_when_stuck(watch, prediction.status_word)
         else:

@@ -5,25 +5,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchrun.clock import Clock
-from batchrun.errors import ExitCode
-from batchrun.provider.outcome import NotAllowedError, RefusalKind
+from batchrun.provider.outcome import NotAllowedError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import CapReached, Job
 from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
 from batchrun.run.events import Event, Kind
+from batchrun.run.halts import ABANDONS, Halt, HaltKind, halt_of_error
 from batchrun.run.stop import Stop
-from batchrun.run.worker import Ending, Tools, Worker
+from batchrun.run.tools import Carried, Ending, Tools
+from batchrun.run.worker import carry
 
 _LOOK_AGAIN_S = 1.0
 """Put-off jobs become ready, other processes give jobs back: nobody tells us."""
 _MAX_PAID_CLAIM = 500
+_LAST_ANSWERS_S = 5.0
+"""At the end of a run, for submits whose answer has not come yet."""
 
-HALT_CODES = {
-    RefusalKind.KEY: ExitCode.KEY,
-    RefusalKind.ACCOUNT: ExitCode.ACCOUNT,
-    RefusalKind.CREDIT: ExitCode.ACCOUNT,
-}
 ANY_PRICE = 2**62
 
 
@@ -54,7 +52,7 @@ class Pool:
         self._bought_since_cap = False
         self._abandoned = False
         self.ahead = 1
-        self.halts: dict[ExitCode, str] = {}
+        self.halts: dict[HaltKind, Halt] = {}
         self.capped: dict[int, Capped] = {}
         self.endings: dict[Ending, int] = {}
         self.bought = 0
@@ -77,18 +75,14 @@ class Pool:
         self._intake_closed = True
         self._wake.set()
 
-    def halt(self, code: ExitCode, message: str) -> None:
+    def halt(self, halt: Halt) -> None:
         """Start nothing more, for this reason. What runs is collected."""
-        if code not in self.halts:
-            self.halts[code] = message
-            self._note(message)
-        # Without an answer there is nothing to wait for; what is paid for is collected by a later run.
-        self._abandoned |= code is ExitCode.UNAVAILABLE
+        if halt.kind not in self.halts:
+            self.halts[halt.kind] = halt
+            self._note(halt.message)
+        self._abandoned |= halt.kind in ABANDONS
+        self._close_line()
         self._wake.set()
-
-    def refused(self, kind: RefusalKind, message: str) -> None:
-        """The provider refuses the key or the account."""
-        self.halt(HALT_CODES[kind], message)
 
     def cap_reached(self, job: Job, reached: CapReached) -> None:
         """No room for the job: nothing of its batch at that price or above is claimed any more."""
@@ -102,8 +96,8 @@ class Pool:
 
     def watch(self, event: Event) -> None:
         """Hear what the workers do."""
+        self.bought += event.kind in (Kind.ACCEPTED, Kind.UNKNOWN)
         if event.kind is Kind.INTENT:
-            self.bought += 1
             self._bought_since_cap = True
             self._preparing.pop((event.batch, event.key), None)
             self._wake.set()
@@ -123,12 +117,20 @@ class Pool:
                     group.create_task(self._obey(), name="stop"),
                 ]
                 await self._feed(group)
-                for service in services:
-                    service.cancel()
+                for task in (*self._active.values(), *services):
+                    task.cancel()
         finally:
-            while tools.keeping:
-                await asyncio.wait(tools.keeping)
+            await self._write_down(tools)
             await self._queue.end_run()
+
+    async def _write_down(self, tools: Tools) -> None:
+        """Give answers that are under way a moment, then write down that they did not come."""
+        if tools.keeping:
+            await asyncio.wait(tools.keeping, timeout=_LAST_ANSWERS_S)
+        for task in tools.keeping:
+            task.cancel()
+        while tools.keeping:
+            await asyncio.wait(tools.keeping)
 
     async def _feed(self, group: asyncio.TaskGroup) -> None:
         """Claim and start workers; come back when there is nothing left to do."""
@@ -143,33 +145,36 @@ class Pool:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-        for task in self._active.values():
-            task.cancel()
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
-        if self._paid and ExitCode.KEY not in self.halts:
+        if self._paid:
             jobs = await self._queue.claim_paid(self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off)
             self._claimed_put_off = len(jobs) < _MAX_PAID_CLAIM
             self._work_on(jobs, group)
         room = self.ahead - len(self._preparing)
-        if self._scopes and room > 0 and not self.halts:
-            self._work_on(await self._queue.claim_queued(list(self._scopes.values()), room), group)
+        scopes = [scope for scope in self._scopes.values() if scope.may_hold_something]
+        if scopes and room > 0 and not self.halts:
+            self._work_on(await self._queue.claim_queued(scopes, room), group)
 
     def _work_on(self, jobs: Sequence[Job], group: asyncio.TaskGroup) -> None:
         for job in jobs:
+            if job.job_id in self._active:
+                continue
             if job.state is JobState.QUEUED:
                 self._preparing[job.batch, job.key] = job.job_id
-            self._active[job.job_id] = group.create_task(self._carry(job), name=f"job {job.batch}/{job.key}")
+            task = group.create_task(self._carry(job), name=f"job {job.batch}/{job.key}")
+            self._active[job.job_id] = task
 
     async def _carry(self, job: Job) -> None:
         if self._tools is None:
             raise RuntimeError("the pool is not running")
         self._tools.observer(Event(Kind.CLAIMED, job.batch, job.key))
         try:
-            ending = await Worker(self._tools, job).carry()
+            ending = await carry(Carried(self._tools, job))
             self.endings[ending] = self.endings.get(ending, 0) + 1
         except NotAllowedError as error:
-            self.halt(ExitCode.KEY if error.status == 401 else ExitCode.ACCOUNT, str(error))  # noqa: PLR2004
+            self._abandoned = True  # who may not ask for results cannot collect anything
+            self.halt(halt_of_error(error))
             await self._queue.release(job)
         finally:
             self._active.pop(job.job_id, None)
@@ -180,11 +185,10 @@ class Pool:
         """Whether nothing is left that this run should do or wait for."""
         if not self._intake_closed:
             return False
-        paid = [] if ExitCode.KEY in self.halts else self._paid
-        scopes = [] if self.halts else list(self._scopes.values())
-        if await self._queue.something_left(paid, scopes):
+        scopes = [] if self.halts else [scope for scope in self._scopes.values() if scope.may_hold_something]
+        if await self._queue.something_left(self._paid, scopes):
             return False
-        return self.halts != {} or not self._reopen_after_cap()
+        return bool(self.halts) or not self._reopen_after_cap()
 
     def _reopen_after_cap(self) -> bool:
         """A reservation that was void since the cap was reached may have made room: ask once more."""
@@ -198,6 +202,15 @@ class Pool:
         self._wake.set()
         return True
 
+    def _close_line(self) -> None:
+        """Who has bought nothing yet stops; the lease goes back with the run's end."""
+        if self._tools is not None:
+            self._tools.starter.close()
+        for job_id in self._preparing.values():
+            task = self._active.get(job_id)
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+
     async def _renew(self) -> None:
         while True:
             await self._clock.sleep(LEASE_MS / 3000)
@@ -206,10 +219,8 @@ class Pool:
     async def _obey(self) -> None:
         """Turn a stop into its two stages."""
         await self._stop.drain.wait()
-        waiting = [task for job_id, task in self._active.items() if job_id in self._preparing.values()]
-        for task in waiting:
-            task.cancel()
-        rest = len(self._active) - len(waiting)
+        self._close_line()
+        rest = len(self._active) - len(self._preparing)
         self._note(
             f"stopping: nothing new is bought; waiting up to {self._grace_s:.0f} s for {rest} clips that are paid for "
             "(once more to leave now, they are collected by the next run)"

@@ -3,11 +3,12 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchrun.clock import Clock, day_of
-from batchrun.errors import BatchrunError, ExitCode, UsageError
+from batchrun.errors import BatchrunError, QueueError, StorageError, UsageError
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.money import format_usd
 from batchrun.plan import BUYS, Planned, Reason, intakes, make_plan
@@ -15,19 +16,25 @@ from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.outcome import NotAllowedError, ProviderError
 from batchrun.provider.urls import origin_of
+from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Balance, Cap, Job, Pace, Scope
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchView
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import GIVE_UP_AFTER_S, Health
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Capped, Pool
 from batchrun.run.starter import BalanceGuard, Starter
 from batchrun.run.stop import Stop
-from batchrun.run.worker import SEND_WITHIN_S, Ending, Tools
+from batchrun.run.tools import Ending, Tools
 
+SEND_WITHIN_S = 30.0
+"""A POST leaves this soon after its intent is written, or not at all."""
 _MAX_AHEAD = 200
+_PLANS = 5
+"""Readings of one manifest that may get in each other's way before it is an error."""
 _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
 
 
@@ -40,7 +47,7 @@ class Options:
     base_url: str
     origin: str
     """What the queue is bound to: the API's origin, or a fixed word for previews."""
-    key: str | None
+    key: str | None = field(repr=False)
     queue_path: Path
     manifests: tuple[Path, ...]
     no_new: bool = False
@@ -79,14 +86,14 @@ class Result:
     run_balance: Balance = field(default_factory=Balance)
     """What this run has reserved and settled."""
     capped: list[Capped] = field(default_factory=list)
-    halts: dict[ExitCode, str] = field(default_factory=dict)
+    halts: dict[HaltKind, Halt] = field(default_factory=dict)
     endings: dict[Ending, int] = field(default_factory=dict)
     bought: int = 0
     no_new: bool = False
     signal_number: int | None = None
     warnings: list[str] = field(default_factory=list)
     duration_s: float = 0.0
-    problem: UsageError | None = None
+    problem: BatchrunError | None = None
     """Why nothing new was read; what was in flight was collected all the same."""
 
 
@@ -145,8 +152,7 @@ class Session:
         """Collect, read, buy. Whether another round is due: a job had changed while its old text was in flight."""
         client = Client(http, self._clock)
         pool = Pool(queue, self._clock, self._stop, grace_s=self._options.grace_s)
-        known = await self._batches_of_manifests(queue)
-        pool.collect(known)
+        pool.collect([batch.batch_id for batch in await queue.batches()])  # whatever is paid for, in any batch
         tools = self._tools(queue, http, client, pool)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
@@ -158,7 +164,8 @@ class Session:
             result.endings[ending] = result.endings.get(ending, 0) + count
         result.signal_number = self._stop.signal_number
         changed = any(planned.reason is Reason.CHANGED_IN_FLIGHT for plan in result.plans.values() for planned in plan)
-        return changed and pool.endings.get(Ending.DONE, 0) > 0 and not (pool.halts or self._stop.drain.is_set())
+        ended = any(pool.endings.get(ending, 0) for ending in (Ending.DONE, Ending.FAILED, Ending.REJECTED))
+        return changed and ended and not (pool.halts or self._stop.drain.is_set())
 
     async def _batches_of_manifests(self, queue: Queue) -> list[int]:
         """The batches that were last read from these manifests, known before the manifests are read."""
@@ -172,7 +179,7 @@ class Session:
         try:
             if not self._options.no_new:
                 await self._read_and_open(queue, client, pool, tools, result)
-        except UsageError as error:
+        except (UsageError, QueueError) as error:
             result.problem = error
         finally:
             pool.close_intake()
@@ -184,15 +191,14 @@ class Session:
         scopes: list[ClaimScope] = []
         for batch in batches:
             result.warnings += [warning for warning in batch.warnings if warning not in result.warnings]
-            plan = await self._plan(queue, batch)
+            batch_id, plan = await self._swap_in(queue, batch)
             result.plans[batch.name] = plan
-            batch_id = await queue.swap_generation(batch, intakes(plan, queue.stored_path))
             self._batches[batch_id] = batch
-            scopes.append(ClaimScope(batch_id, ANY_PRICE))
+            scopes.append(ClaimScope(batch_id, ANY_PRICE, min(spec.price_usd_micros for spec in batch.jobs)))
             if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
                 guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
                 tools.starter.balances[batch_id] = guard
-        pool.collect([scope.batch_id for scope in scopes])
+        pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
         if await self._quote(client, pool, result):
             self._say_plan(tools, result)
             pool.open(scopes)
@@ -204,10 +210,15 @@ class Session:
         price = sum(planned.spec.price_usd_micros for planned in to_buy)
         tools.observer(Event(Kind.PLANNED, count=len(to_buy) + rest, usd_micros=price))
 
-    async def _plan(self, queue: Queue, batch: Batch) -> list[Planned]:
-        batch_id = await queue.batch_id(batch.name)
-        known = await queue.known_jobs(batch_id) if batch_id is not None else {}
-        return await asyncio.to_thread(make_plan, batch.jobs, known, self._clock.now_ms())
+    async def _swap_in(self, queue: Queue, batch: Batch) -> tuple[int, list[Planned]]:
+        """Plan, and put the reading in place; plan again when another run has read the manifest meanwhile."""
+        for _ in range(_PLANS):
+            known = await queue.known_batch(batch.name)
+            _check_same_manifest(batch, known.manifest)
+            plan = await asyncio.to_thread(make_plan, batch.jobs, known.jobs, self._clock.now_ms())
+            with suppress(StalePlanError):
+                return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
+        raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
 
     async def _quote(self, client: Client, pool: Pool, result: Result) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
@@ -219,14 +230,15 @@ class Session:
             try:
                 quote = await client.price(spec.model, inputs)
             except NotAllowedError as error:
-                if error.status == 401:  # noqa: PLR2004
-                    pool.halt(ExitCode.KEY, str(error))
+                halt = halt_of_error(error)
+                if halt.kind is HaltKind.KEY_REFUSED:
+                    pool.halt(halt)
                     return False
                 continue
             except ProviderError:
                 continue  # the price list stands, and the caps hold at its prices
             if quote > spec.price_usd_micros:
-                pool.halt(ExitCode.NEEDS_PERSON, _dearer(spec.duration_s, quote, spec.price_usd_micros))
+                pool.halt(Halt(HaltKind.PRICE_CHANGED, _dearer(spec.duration_s, quote, spec.price_usd_micros)))
                 return False
             if quote > 0:
                 self._quotes[spec.model, spec.duration_s] = quote
@@ -245,7 +257,7 @@ class Session:
         health = Health(
             self._clock,
             lambda message: pool.halt(
-                ExitCode.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}"
+                Halt(HaltKind.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}")
             ),
             options.give_up_after_s,
         )
@@ -264,10 +276,11 @@ class Session:
             new_id=self._new_id,
             caps=lambda batch_id: self._caps(batch_id, queue.run_id),
             price=self._price,
-            day=self._day,
-            halt=pool.refused,
+            zone=lambda batch_id: self._batches[batch_id].caps.zone,
+            halt=pool.halt,
             capped=pool.cap_reached,
             folder=options.queue_path.resolve().parent,
+            keeping=starter.keeping,
         )
         self._pace(tools, pool, limits)
         return tools
@@ -284,11 +297,9 @@ class Session:
         quote = self._quotes.get((job.revision.model, job.revision.duration_s))
         return job.price_usd_micros if quote is None else quote
 
-    def _day(self, batch_id: int) -> str:
-        return day_of(self._clock.now_ms(), self._batches[batch_id].caps.zone)
-
     def _caps(self, batch_id: int, run_id: str) -> tuple[Cap, ...]:
-        return caps_of(self._batches[batch_id], batch_id, self._day(batch_id), run_id, self._options)
+        batch = self._batches[batch_id]
+        return caps_of(batch, batch_id, day_of(self._clock.now_ms(), batch.caps.zone), run_id, self._options)
 
     # ------------------------------------------------------------------ the end
 
@@ -309,6 +320,14 @@ class Session:
             result.caps.append(CapView(name=cap.name, limit_usd_micros=cap.limit_usd_micros, balance=balance))
 
 
+def _check_same_manifest(batch: Batch, known: Path | None) -> None:
+    """Two manifests under one name would take turns in buying each other's jobs anew."""
+    if known is not None and known != batch.path and known.exists():
+        raise UsageError(
+            f"{batch.path} is named {batch.name!r}, and so is {known} in this queue; give one of them another `name:`"
+        )
+
+
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception that a person should read out of those that ended a task group."""
     leaves = [first_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
@@ -322,10 +341,10 @@ def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options
     caps, campaign = batch.caps, batch.caps.campaign
     candidates = [
         (f"{batch.name}: budget", Scope(batch_id=batch_id), caps.budget_usd_micros),
-        (f"{batch.name}: daily_budget {day}", Scope(batch_id=batch_id, day=day), caps.daily_budget_usd_micros),
+        (f"{batch.name}: daily_budget", Scope(batch_id=batch_id, day=day), caps.daily_budget_usd_micros),
         (f"campaign {campaign}: budget", Scope(campaign=campaign), caps.campaign_budget_usd_micros),
         (
-            f"campaign {campaign}: daily_budget {day}",
+            f"campaign {campaign}: daily_budget",
             Scope(campaign=campaign, day=day),
             caps.campaign_daily_budget_usd_micros,
         ),
@@ -361,7 +380,7 @@ def _pace(limits: Limits) -> Pace:
         per_minute=limits.per_minute,
         max_unknown=limits.max_unknown,
         stuck_after_ms=int(limits.stuck_after_s * 1000),
-        send_within_ms=int(SEND_WITHIN_S * 1000),
+        send_within_s=SEND_WITHIN_S,
     )
 
 

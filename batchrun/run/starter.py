@@ -3,12 +3,14 @@
 import asyncio
 import heapq
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import ProviderError
-from batchrun.queue.records import Cap, CapReached, NotYet, Pace, Scope, Started, SubmitDecision, SubmitRequest
+from batchrun.queue.records import Cap, CapReached, Closed, NotYet, Pace, Scope, Started, SubmitDecision, SubmitRequest
 from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
@@ -28,23 +30,27 @@ class BalanceGuard:
         self._client = client
         self._clock = clock
         self._keep = keep_usd_micros
-        self._left = 0
-        self._asked_s: float | None = None
+        self._left: int | None = None
+        self._asked_s = 0.0
 
-    async def refusal(self, price_usd_micros: int) -> CapReached | None:
-        """A refusal when the price does not fit above the mark; else the price is counted."""
+    async def look(self) -> None:
+        """Ask for the balance, when the last answer is old; a key that may not see it can still buy."""
         now_s = self._clock.monotonic_s()
-        if self._asked_s is None or now_s - self._asked_s > _BALANCE_AGE_S:
-            try:
+        if self._left is None or now_s - self._asked_s > _BALANCE_AGE_S:
+            with suppress(ProviderError):
                 self._left = await self._client.balance() - self._keep
                 self._asked_s = now_s
-            except ProviderError:
-                if self._asked_s is None:
-                    return None  # best effort: a key that may not see the balance can still buy
-        if price_usd_micros > self._left:
-            return CapReached(Cap(name="keep_balance", scope=Scope(), limit_usd_micros=self._keep), max(self._left, 0))
-        self._left -= price_usd_micros
-        return None
+
+    def refusal(self, price_usd_micros: int) -> CapReached | None:
+        """A refusal when the price does not fit above the mark."""
+        if self._left is None or price_usd_micros <= self._left:
+            return None
+        return CapReached(Cap(name="keep_balance", scope=Scope(), limit_usd_micros=self._keep), max(self._left, 0))
+
+    def started(self, price_usd_micros: int) -> None:
+        """The price was reserved."""
+        if self._left is not None:
+            self._left -= price_usd_micros
 
 
 @dataclass(slots=True)
@@ -57,6 +63,9 @@ class Starter:
     observer: Observer
     balances: dict[int, BalanceGuard] = field(default_factory=dict)
     """By batch; only those with `keep_balance`."""
+    keeping: set["asyncio.Task[Any]"] = field(default_factory=set)
+    """Facts being written down; a run ends only after them."""
+    closed: bool = False
     _ready: list[_Waiting] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,7 +73,9 @@ class Starter:
     _said: str = ""
 
     async def start(self, request: SubmitRequest) -> SubmitDecision:
-        """Wait for a turn: Started, CapReached or Gone. A caller that is cancelled leaves the line."""
+        """Wait for a turn: anything but NotYet. A caller that is cancelled leaves the line."""
+        if self.closed:
+            return Closed()
         future: asyncio.Future[SubmitDecision] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._ready, (-request.priority, next(self._order), request, future))
         self._wake.set()
@@ -74,6 +85,14 @@ class Starter:
             if future.done() and not future.cancelled():
                 await asyncio.shield(self._undo(future.result()))
             raise
+
+    def close(self) -> None:
+        """Start nothing more: everybody in line hears it."""
+        self.closed = True
+        for *_, future in self._ready:
+            if not future.done():
+                future.set_result(Closed())
+        self._wake.set()
 
     def slot_freed(self) -> None:
         """A prediction of this run has ended."""
@@ -101,16 +120,19 @@ class Starter:
 
     async def _serve(self, group: list[_Waiting]) -> NotYet | None:
         """One transaction for the group; who must wait stays in line. The last reason to wait, if any."""
-        group = [waiting for waiting in group if not await self._balance_refused(waiting)]
-        if not group:
+        for guard in self.balances.values():
+            await guard.look()
+        group = [waiting for waiting in group if not self._balance_refused(waiting)]
+        if not group or self.closed:
+            self._put_back(group)
             return None
-        writing = asyncio.create_task(self.queue.begin_submits([request for _, _, request, _ in group], self.pace))  # noqa: RUF006  # awaited below, either way
-        try:
-            # Once handed over it is written; who is told about it must not depend on when the run is stopped.
-            decisions = await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await self._tell(group, await writing)
-            raise
+        writing = asyncio.create_task(self._begin(group))
+        self.keeping.add(writing)  # once handed over it is written: who is told must not depend on a stop
+        writing.add_done_callback(self.keeping.discard)
+        return await asyncio.shield(writing)
+
+    async def _begin(self, group: list[_Waiting]) -> NotYet | None:
+        decisions = await self.queue.begin_submits([request for _, _, request, _ in group], self.pace)
         return await self._tell(group, decisions)
 
     async def _tell(self, group: list[_Waiting], decisions: list[SubmitDecision]) -> NotYet | None:
@@ -119,7 +141,11 @@ class Starter:
             if isinstance(decision, NotYet):
                 not_yet = decision
                 heapq.heappush(self._ready, waiting)
-            elif not waiting[3].done():
+                continue
+            guard = self.balances.get(waiting[2].batch_id)
+            if isinstance(decision, Started) and guard is not None:
+                guard.started(waiting[2].price_usd_micros)
+            if not waiting[3].done():
                 waiting[3].set_result(decision)
             else:
                 await self._undo(decision)
@@ -132,10 +158,10 @@ class Starter:
                 decision.attempt_id, AttemptState.VOID, None, "stopped before sending", 0, "stopped"
             )
 
-    async def _balance_refused(self, waiting: _Waiting) -> bool:
+    def _balance_refused(self, waiting: _Waiting) -> bool:
         _, _, request, future = waiting
         guard = self.balances.get(request.batch_id)
-        refusal = await guard.refusal(request.price_usd_micros) if guard else None
+        refusal = guard.refusal(request.price_usd_micros) if guard else None
         if refusal is not None and not future.done():
             future.set_result(refusal)
         return refusal is not None
@@ -157,8 +183,6 @@ class Starter:
             wait_s = max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
             self._say(f"rate limit of {self.pace.per_minute} starts a minute, next in {wait_s:.0f} s")
             return wait_s
-        if not_yet.why == "unknown":
-            self._say(f"{self.pace.max_unknown} submits with unknown outcome; nothing new until some are settled")
         return _LOOK_AGAIN_S
 
     def _say(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """How a run ended, in words and numbers: exit code with all its reasons, JSON for scripts, lines for people. Pure."""
 
+import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.pool import Capped
 from batchrun.run.session import CapView, Result
-from batchrun.run.worker import Ending
+from batchrun.run.tools import Ending
 
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk"})
@@ -29,6 +30,8 @@ class ExitReason:
     kind: str
     count: int
     next_command: str
+    advice: str = ""
+    """What a person does before that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,80 +47,55 @@ class Problem:
 
 def exit_reasons(result: Result, command: str) -> list[ExitReason]:
     """Every exit code that applies, the most urgent first. `command` is what was typed, without options."""
+    again, status = f"batchrun {command}", f"batchrun status {command}"
     found: list[ExitReason] = []
     if result.signal_number is not None:
-        code = ExitCode.INTERRUPTED if result.signal_number == _SIGINT else ExitCode.TERMINATED
-        found.append(ExitReason(code, "stopped", _left(result), f"batchrun {command}"))
-    for code, message in result.halts.items():
-        found.append(
-            ExitReason(code, _HALT_KINDS.get(code, "halted"), _left(result), _after_halt(code, message, command))
-        )
-    found += _job_reasons(result, command)
+        code = ExitCode.INTERRUPTED if result.signal_number == signal.SIGINT else ExitCode.TERMINATED
+        found.append(ExitReason(code, "stopped", _left(result), again))
+    found += [
+        ExitReason(halt.code, halt.kind.value, _left(result), again, halt.next_step(command))
+        for halt in result.halts.values()
+    ]
+    found += [
+        ExitReason(code, kind, count, again if code is _LATER else status) for (code, kind), count in _troubles(result)
+    ]
     if result.capped:
         names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
         found.append(
-            ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), f"raise {names}, then batchrun {command}")
+            ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), again, f"raise {names}, then {again}")
         )
     elif not found and _left(result) and not result.no_new:
-        found.append(ExitReason(ExitCode.UNAVAILABLE, "work_left", _left(result), f"batchrun {command}"))
+        found.append(ExitReason(_LATER, "work_left", _left(result), again))
     return sorted(found, key=lambda reason: URGENCY.index(reason.code))
 
 
-_SIGINT = 2
-_HALT_KINDS = {
-    ExitCode.KEY: "key_refused",
-    ExitCode.ACCOUNT: "account",
-    ExitCode.UNAVAILABLE: "unavailable",
-    ExitCode.NEEDS_PERSON: "price_changed",
-}
+_LATER = ExitCode.UNAVAILABLE
+
+
+def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
+    """Jobs that are not fine, by the code that they call for and the kind."""
+    found: Counter[tuple[ExitCode, str]] = Counter()
+    for view in result.batches:
+        for (state, kind), count in view.troubles.items():
+            if state in NEEDS_PERSON:
+                found[ExitCode.NEEDS_PERSON, state.value] += count
+            elif kind in _PERSON_KINDS:
+                found[ExitCode.NEEDS_PERSON, kind] += count
+            elif state is JobState.FAILED:
+                found[ExitCode.SOME_FAILED, "failed"] += count
+            else:
+                found[_LATER, kind] += count
+    lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
+    if lost:
+        found[ExitCode.NEEDS_PERSON, "output_lost"] += lost
+    return list(found.items())
 
 
 def exit_code(reasons: Sequence[ExitReason], result: Result) -> ExitCode:
     """The process's exit status."""
     if result.problem is not None:
-        return ExitCode.USAGE
+        return result.problem.exit_code
     return most_urgent({reason.code for reason in reasons})
-
-
-def _job_reasons(result: Result, command: str) -> list[ExitReason]:
-    """Reasons that stand in the jobs themselves."""
-    found: list[ExitReason] = []
-    states: Counter[JobState] = Counter()
-    person = failed = 0
-    for job in (job for view in result.batches for job in view.not_fine):
-        if job.state in NEEDS_PERSON:
-            states[job.state] += 1
-        elif job.kind in _PERSON_KINDS:
-            person += 1
-        else:
-            failed += 1
-    put_off = [job for view in result.batches for job in view.put_off]
-    person += sum(job.kind in _PERSON_KINDS for job in put_off)
-    later = sum(job.kind not in _PERSON_KINDS for job in put_off)
-    lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
-    status = f"batchrun status {command}"
-    found += [ExitReason(ExitCode.NEEDS_PERSON, state.value, count, status) for state, count in states.items()]
-    if person:
-        found.append(ExitReason(ExitCode.NEEDS_PERSON, "file_in_the_way", person, status))
-    if lost:
-        found.append(ExitReason(ExitCode.NEEDS_PERSON, "output_lost", lost, status))
-    if later:
-        found.append(ExitReason(ExitCode.UNAVAILABLE, "put_off", later, f"batchrun {command}"))
-    if failed:
-        found.append(ExitReason(ExitCode.SOME_FAILED, "failed", failed, status))
-    return found
-
-
-def _after_halt(code: ExitCode, message: str, command: str) -> str:
-    match code:
-        case ExitCode.KEY:
-            return f"check WAVESPEED_API_KEY, then batchrun {command}"
-        case ExitCode.ACCOUNT:
-            return f"top the account up, then batchrun {command}"
-        case ExitCode.NEEDS_PERSON:
-            return message
-        case _:
-            return f"batchrun {command}"
 
 
 def _queued(result: Result) -> int:
@@ -201,7 +179,13 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
         "duration_s": round(result.duration_s, 3),
         "exit_code": int(code),
         "exit_reasons": [
-            {"code": int(one.code), "kind": one.kind, "count": one.count, "next_command": one.next_command}
+            {
+                "code": int(one.code),
+                "kind": one.kind,
+                "count": one.count,
+                "next_command": one.next_command,
+                "advice": one.advice,
+            }
             for one in reasons
         ],
         "not_fine": problems_json(result.batches),
@@ -226,16 +210,9 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
         ]
     if result.capped:
         lines += sorted({_capped_line(capped) for capped in result.capped})
-    lines += [f"{message}" for message in result.halts.values()]
-    lines += [f"next: {reason.next_command}" for reason in _first_of_each(reasons)]
+    lines += [halt.message for halt in result.halts.values()]
+    lines += [f"next: {step}" for step in dict.fromkeys(one.advice or one.next_command for one in reasons)]
     return lines
-
-
-def _first_of_each(reasons: Sequence[ExitReason]) -> list[ExitReason]:
-    seen: dict[str, ExitReason] = {}
-    for reason in reasons:
-        seen.setdefault(reason.next_command, reason)
-    return list(seen.values())
 
 
 def _batch_line(view: BatchView, counts: Mapping[str, int]) -> str:

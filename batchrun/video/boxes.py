@@ -13,6 +13,10 @@ class BrokenClipError(ValueError):
     """The file is not a whole clip; the text says what is wrong with it."""
 
 
+class NoClipError(BrokenClipError):
+    """The file is something else altogether, such as an error page: the clip has not been seen yet."""
+
+
 def walk_boxes(path: Path) -> None:
     """Check that the file is whole: `ftyp`, `moov` and `mdat` are there and the sizes add up to the file's.
 
@@ -21,7 +25,7 @@ def walk_boxes(path: Path) -> None:
     """
     size_bytes = path.stat().st_size
     if size_bytes == 0:
-        raise BrokenClipError("the file is empty")
+        raise NoClipError("the file is empty")
     kinds: set[bytes] = set()
     with path.open("rb") as file:
         at = 0
@@ -37,11 +41,13 @@ def walk_boxes(path: Path) -> None:
 
 
 def _box(header: bytes, rest_bytes: int, *, first: bool) -> tuple[bytes, int]:
+    if first and len(header) < _HEADER_BYTES:
+        raise NoClipError("the file is too short to be an MP4")
     if len(header) < _HEADER_BYTES:
         raise BrokenClipError(f"the file ends inside a box header, {rest_bytes} bytes after the last whole box")
     box_bytes, kind = struct.unpack(">I4s", header[:_HEADER_BYTES])
     if first and kind not in (b"ftyp", b"free", b"skip"):
-        raise BrokenClipError(f"the file is not an MP4: it starts with {header[:12]!r}")
+        raise NoClipError(f"the file is not an MP4: it starts with {header[:12]!r}")
     if box_bytes == 1 and len(header) == _LONG_HEADER_BYTES:
         box_bytes = struct.unpack(">Q", header[_HEADER_BYTES:])[0]
     elif box_bytes == 0:  # up to the end of the file

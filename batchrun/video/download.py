@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchrun.clock import Clock
 from batchrun.provider.outcome import NotFoundError, RefusedError, TryLaterError
 
 MAX_CLIP_BYTES = 2 * 1024**3
+MAX_DOWNLOAD_S = 1800.0
 _GONE = (403, 404, 410)
 _OK = 200
 
@@ -27,7 +29,7 @@ class PartFile:
     sha256: str
 
 
-async def download(stream: Stream, url: str, part: Path, max_bytes: int = MAX_CLIP_BYTES) -> PartFile:
+async def download(clock: Clock, stream: Stream, url: str, part: Path, max_bytes: int = MAX_CLIP_BYTES) -> PartFile:
     """Fetch the URL into `part`, which is overwritten.
 
     Raises:
@@ -36,12 +38,18 @@ async def download(stream: Stream, url: str, part: Path, max_bytes: int = MAX_CL
         RefusedError: too large.
         OSError: the disk.
     """
-    async with stream(url, {"Accept-Encoding": "identity"}) as (status, headers, pieces):
-        if status in _GONE:
-            raise NotFoundError(f"download: HTTP {status}")
-        if status != _OK:
-            raise TryLaterError(f"download: HTTP {status}")
-        return await _write(pieces, _length(headers), part, max_bytes)
+    try:
+        async with (
+            clock.timeout(MAX_DOWNLOAD_S),
+            stream(url, {"Accept-Encoding": "identity"}) as (status, headers, pieces),
+        ):
+            if status in _GONE:
+                raise NotFoundError(f"download: HTTP {status}")
+            if status != _OK:
+                raise TryLaterError(f"download: HTTP {status}")
+            return await _write(pieces, _length(headers), part, max_bytes)
+    except TimeoutError as error:
+        raise TryLaterError(f"download: not finished within {MAX_DOWNLOAD_S:.0f} s") from error
 
 
 def _length(headers: Mapping[str, str]) -> int | None:

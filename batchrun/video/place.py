@@ -1,5 +1,6 @@
 """A finished part file gets its final name: atomically, flushed, never over a file that this queue did not write."""
 
+import glob
 import os
 from pathlib import Path
 
@@ -8,6 +9,11 @@ from batchrun.video.download import flush, sha256_of
 
 class OccupiedError(Exception):
     """A file that this queue did not write stands under the name."""
+
+
+def is_foreign(final: Path, placed_sha256: str | None) -> bool:
+    """Whether something else than what this queue has put there stands under a name. Blocks."""
+    return final.exists() and (placed_sha256 is None or sha256_of(final) != placed_sha256)
 
 
 def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, history: Path | None) -> None:
@@ -22,9 +28,11 @@ def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, histo
 
     Raises:
         OccupiedError: see above; nothing was changed.
-        OSError: the disk.
+        OSError: the disk, or the part file is not what was checked.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
+    if part.exists() and sha256_of(part) != sha256:
+        raise OSError(f"{part.name} is not the file that was checked")
     if final.exists():
         standing = sha256_of(final)
         if standing == sha256:
@@ -56,6 +64,12 @@ def _keep(old: Path, history: Path) -> None:
 def part_path(final: Path, attempt_id: str) -> Path:
     """Where a clip is gathered: beside its final name, hidden, and never two attempts in one file."""
     return final.with_name(f".{final.name}.{attempt_id}.part")
+
+
+def remove_parts(part: Path) -> None:
+    """Remove what other runs may have left of the same attempt's download."""
+    for leftover in part.parent.glob(f"{glob.escape(part.name)}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def quarantine_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:

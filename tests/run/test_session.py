@@ -211,13 +211,7 @@ async def test_a_dearer_quote_stops_before_spending(shop: Shop, monkeypatch: pyt
 async def test_the_storm(shop: Shop) -> None:
     """8 % of every fault that can be survived alone: all clips, each bought once, in as many runs as it takes."""
     shop.add_many(12)
-    faults = {
-        fault: 0.08
-        for fault in (
-            Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404, Fault.TICKET_500,
-            Fault.PUT_500, Fault.PUT_DROP, Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML, Fault.OUTPUT_SHORT,
-        )
-    }  # fmt: skip
+    faults = dict.fromkeys((Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404, Fault.TICKET_500, Fault.PUT_500, Fault.PUT_DROP, Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML, Fault.OUTPUT_SHORT), 0.08)  # fmt: skip
     async with emulated(faults, seed=3) as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 12, "total": 12})
@@ -240,6 +234,15 @@ async def test_an_unknown_outcome_is_never_sent_again(shop: Shop, fault: Fault) 
         await run_shop(shop, emulator)
         assert emulator.world.dice.thrown == {fault: 1}
         assert len(emulator.world.submits) == (0 if fault is Fault.SUBMIT_500 else 1)
+
+
+async def test_too_many_unknown_outcomes_end_the_run(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1, max_unknown: 2")
+    shop.add_many(6)
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 4, "unknown": 2, "total": 6})
+        assert len(emulator.world.submits) == 2
 
 
 async def test_a_clip_that_stays_broken_is_rejected_and_not_bought_again(shop: Shop) -> None:

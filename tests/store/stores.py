@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from batchrun.queue.store import Queue
 from tests.clocks import StillClock
 
 ANY_PRICE = 2**60
-PACE = Pace(concurrency=1000, per_minute=100_000, max_unknown=1000, stuck_after_ms=3_600_000, send_within_ms=30_000)
+PACE = Pace(concurrency=1000, per_minute=100_000, max_unknown=1000, stuck_after_ms=3_600_000, send_within_s=30)
 _ids = count()
 
 
@@ -62,14 +63,13 @@ async def opened(folder: Path, clock: StillClock, name: str = "queue.db") -> Asy
 
 async def take_in(queue: Queue, one: Batch) -> ClaimScope:
     """Read a batch into the queue as a run does."""
-    batch_id = await queue.batch_id(one.name)
-    known = await queue.known_jobs(batch_id) if batch_id is not None else {}
-    plan = make_plan(one.jobs, known, queue._clock.now_ms())
-    batch_id = await queue.swap_generation(one, intakes(plan, queue.stored_path))
+    known = await queue.known_batch(one.name)
+    plan = make_plan(one.jobs, known.jobs, queue._clock.now_ms())
+    batch_id = await queue.swap_generation(one, known, intakes(plan, queue.stored_path))
     return ClaimScope(batch_id, ANY_PRICE)
 
 
-def request(job: Job, *caps: Cap, price: int | None = None, day: str = "2027-01-15") -> SubmitRequest:
+def request(job: Job, *caps: Cap, price: int | None = None) -> SubmitRequest:
     return SubmitRequest(
         job_id=job.job_id,
         batch_id=job.batch_id,
@@ -79,7 +79,7 @@ def request(job: Job, *caps: Cap, price: int | None = None, day: str = "2027-01-
         image_url="https://media.example/a.png",
         priority=job.priority,
         caps=caps,
-        day=day,
+        zone=UTC,
     )
 
 
@@ -87,5 +87,5 @@ def budget(job: Job, limit: int) -> Cap:
     return Cap(name="budget", scope=Scope(batch_id=job.batch_id), limit_usd_micros=limit)
 
 
-def daily(job: Job, limit: int, day: str = "2027-01-15") -> Cap:
-    return Cap(name="daily", scope=Scope(batch_id=job.batch_id, day=day), limit_usd_micros=limit)
+def daily(job: Job, limit: int) -> Cap:
+    return Cap(name="daily", scope=Scope(batch_id=job.batch_id, day="today"), limit_usd_micros=limit)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from batchrun.errors import LostLeaseError, QueueError
-from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started
+from batchrun.plan import intakes, make_plan
+from batchrun.queue.intake import StalePlanError
+from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, TooManyUnknown
 from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
 from tests.clocks import StillClock
@@ -192,6 +194,35 @@ async def test_a_lost_lease_is_an_error_never_silence(queue: Queue, tmp_path: Pa
             await queue.reject(job, "broken_clip", "x")
 
 
+async def test_a_run_never_claims_its_own_jobs_again(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
+    """Not even after a jump of the clock that makes its own lease look dead."""
+    await claimed(queue, tmp_path, 2)
+    clock.advance(10_000)
+    assert await queue.claim_queued([await scope_of(queue)], 9) == []
+
+
+async def test_a_job_that_changed_is_not_bought_with_its_old_text(
+    queue: Queue, tmp_path: Path, clock: StillClock
+) -> None:
+    job, attempt_id = await started(queue, tmp_path)
+    await queue.record_accepted(attempt_id, "pred-1", "created")
+    await take_in(queue, batch(tmp_path, [spec("j0", tmp_path, prompt="new", price=500_000)]))
+    assert (await queue.read_job(job.job_id)).price_usd_micros == 250_000
+    await queue.record_failed(attempt_id, "failed", 1405, "x", clock.now_ms(), "task_failed")
+    assert (await queue.read_job(job.job_id)).state is JobState.FAILED
+    scope = await take_in(queue, batch(tmp_path, [spec("j0", tmp_path, prompt="new", price=500_000)]))
+    (again,) = await queue.claim_queued([scope], 9)
+    assert (again.revision.prompt, again.price_usd_micros) == ("new", 500_000)
+
+
+async def test_a_plan_that_another_reading_overtook_is_made_again(queue: Queue, tmp_path: Path) -> None:
+    one = batch(tmp_path, [spec("a", tmp_path)])
+    seen = await queue.known_batch("shop")
+    await take_in(queue, one)
+    with pytest.raises(StalePlanError):
+        await queue.swap_generation(one, seen, intakes(make_plan(one.jobs, seen.jobs, 0), queue.stored_path))
+
+
 async def test_a_finished_run_gives_everything_back(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
     (job,) = await claimed(queue, tmp_path)
     await queue.end_run()
@@ -238,16 +269,25 @@ async def test_void_makes_room_and_failure_does_not(queue: Queue, tmp_path: Path
     assert isinstance((await queue.begin_submits([third], PACE))[0], CapReached)
 
 
-async def test_a_daily_cap_opens_with_the_next_day_and_never_again(queue: Queue, tmp_path: Path) -> None:
-    jobs = await claimed(queue, tmp_path, 3)
-    today, tomorrow = "2027-01-15", "2027-01-16"
-    wishes = [
-        request(jobs[0], daily(jobs[0], 250_000, today), day=today),
-        request(jobs[1], daily(jobs[1], 250_000, tomorrow), day=tomorrow),
-        request(jobs[2], daily(jobs[2], 250_000, today), day=today),  # the clock was stepped back
-    ]
-    decisions = [(await queue.begin_submits([wish], PACE))[0] for wish in wishes]
-    assert [type(one) for one in decisions] == [Started, Started, CapReached]
+async def test_a_daily_cap_opens_with_the_next_day_and_never_again(
+    queue: Queue, tmp_path: Path, clock: StillClock
+) -> None:
+    jobs = await claimed(queue, tmp_path, 5)
+    found = []
+    for job, hours in zip(jobs, (0, 0, 24, -24, 48), strict=True):  # the fourth: the clock was stepped back
+        clock.advance(hours * 3600)
+        found.append(type((await queue.begin_submits([request(job, daily(job, 250_000))], PACE))[0]))
+    assert found == [Started, CapReached, Started, CapReached, Started]
+
+
+async def test_the_day_is_that_of_the_reserve(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
+    """A job may wait in line over midnight."""
+    clock.ms = 1_800_057_599_000  # 23:59:59 UTC
+    jobs = await claimed(queue, tmp_path, 2)
+    first, second = (request(job, daily(job, 250_000)) for job in jobs)
+    assert isinstance((await queue.begin_submits([first], PACE))[0], Started)
+    clock.advance(2)
+    assert isinstance((await queue.begin_submits([second], PACE))[0], Started)
 
 
 async def test_caps_hold_over_processes(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
@@ -264,7 +304,7 @@ async def test_caps_hold_over_processes(queue: Queue, tmp_path: Path, clock: Sti
 
 
 async def test_slots_are_held_from_intent_to_the_end_of_the_prediction(queue: Queue, tmp_path: Path) -> None:
-    pace = Pace(concurrency=1, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_ms=1)
+    pace = Pace(concurrency=1, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_s=1)
     first, second = (request(job) for job in await claimed(queue, tmp_path, 2))
     assert isinstance((await queue.begin_submits([first], pace))[0], Started)
     assert (await queue.begin_submits([second], pace))[0] == NotYet("slots", None)
@@ -277,7 +317,7 @@ async def test_slots_are_held_from_intent_to_the_end_of_the_prediction(queue: Qu
 async def test_an_unknown_attempt_gives_its_slot_back_but_not_its_money(
     queue: Queue, tmp_path: Path, clock: StillClock
 ) -> None:
-    pace = Pace(concurrency=1, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_ms=1)
+    pace = Pace(concurrency=1, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_s=1)
     jobs = await claimed(queue, tmp_path, 2)
     first, second = (request(job) for job in jobs)
     await queue.begin_submits([first], pace)
@@ -290,16 +330,16 @@ async def test_an_unknown_attempt_gives_its_slot_back_but_not_its_money(
 
 
 async def test_too_many_unknown_stop_everything(queue: Queue, tmp_path: Path) -> None:
-    pace = Pace(concurrency=9, per_minute=100, max_unknown=1, stuck_after_ms=3_600_000, send_within_ms=1)
+    pace = Pace(concurrency=9, per_minute=100, max_unknown=1, stuck_after_ms=3_600_000, send_within_s=1)
     first, second = (request(job) for job in await claimed(queue, tmp_path, 2))
     await queue.begin_submits([first], pace)
     await queue.record_unknown(first.attempt_id, "no answer")
-    assert (await queue.begin_submits([second], pace))[0] == NotYet("unknown", None)
+    assert (await queue.begin_submits([second], pace))[0] == TooManyUnknown(1)
 
 
 async def test_starts_in_any_sixty_seconds(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
     """The provider may see a request at any time between its intent and its answer: neither end may bunch up."""
-    pace = Pace(concurrency=1000, per_minute=3, max_unknown=9, stuck_after_ms=3_600_000, send_within_ms=1)
+    pace = Pace(concurrency=1000, per_minute=3, max_unknown=9, stuck_after_ms=3_600_000, send_within_s=1)
     waiting = [request(job) for job in await claimed(queue, tmp_path, 12)]
     seen: list[tuple[int, int]] = []
     while waiting:
@@ -340,7 +380,7 @@ REFUSALS = [
     "UPDATE attempts SET price_usd_micros = 0.5",
     "UPDATE queue_identity SET kind = 'other'",
     "INSERT INTO jobs SELECT job_id + 1, batch_id, key || 'x', state, revision_id, attempt_id, priority, position, price_usd_micros, tags, "
-    "image_path, output_path, output_key, generation, lease_run_id, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL FROM jobs",
+    "image_path, output_path, output_key, generation, 0, lease_run_id, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL FROM jobs",
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrun.provider.outcome import Accepted, Progress, Refused, RefusalKind, Unknown
+from batchrun.provider.outcome import Accepted, Progress, RefusalKind, Refused, Unknown
 from batchrun.provider.wire import (
     decode,
     moment_ms,
@@ -31,6 +31,7 @@ ACCEPTED = [
     (200, json.dumps({"id": ID, "status": "processing", "outputs": None}).encode()),
     (201, body(200, data={"id": ID, "status": "some-new-word"})),
 ]
+ACCEPTED.append((200, body(1402, "could not fetch", data={"id": ID, "status": "created"})))
 REFUSED = [
     (400, body(400, "bad"), RefusalKind.REQUEST),
     (400, body(1401, "invalid duration"), RefusalKind.REQUEST),
@@ -60,6 +61,7 @@ UNKNOWN = [
     (400, HTML),
     (400, b'{"detail": "bad"}'),
     (401, HTML),
+    (400, body(400, "bad", data={"id": ID})),
     (422, body(422, "bad")),
     (429, HTML),
     (500, body(400, "bad")),

@@ -35,7 +35,7 @@ VALUES (:name, :manifest, :campaign, 0, :now_ms) RETURNING batch_id;
 
 -- name: begin_generation
 UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign
-WHERE batch_id = :batch_id RETURNING generation;
+WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generation;
 
 -- What the queue knows of a batch's jobs, for the plan.
 -- name: known_jobs
@@ -77,16 +77,18 @@ VALUES (:job_id, :batch_id, :key, 'queued', :revision_id, :priority, :position, 
 -- A job that is as it was: only what costs nothing follows the manifest.
 -- name: keep_job
 UPDATE jobs SET priority = :priority, position = :position, tags = :tags, generation = :generation,
-    price_usd_micros = :price_usd_micros, image_path = :image_path, not_before_ms = 0,
-    output_path = CASE WHEN state = 'done' THEN output_path ELSE :output_path END,
-    output_key = CASE WHEN state = 'done' THEN output_key ELSE :output_key END
+    image_path = :image_path, not_before_ms = 0, outdated = :outdated,
+    price_usd_micros = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :price_usd_micros
+        ELSE price_usd_micros END,
+    output_path = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :output_path ELSE output_path END,
+    output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :output_key ELSE output_key END
 WHERE job_id = :job_id;
 
 -- A changed job that is not in flight starts over with its new revision.
 -- name: requeue_revised
 UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
     not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
-    file_facts = NULL, finished_ms = NULL, changed_ms = :now_ms
+    file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, changed_ms = :now_ms
 WHERE job_id = :job_id AND revision_id = :old_revision_id
   AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
   AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled') RETURNING job_id;
@@ -108,6 +110,7 @@ WHERE job_id = :job_id AND revision_id = :revision_id AND state = 'done' AND att
 -- name: claimable_paid
 SELECT j.job_id FROM jobs j LEFT JOIN runs l ON l.run_id = j.lease_run_id
 WHERE j.batch_id = :batch_id AND j.state IN ('submitting', 'running', 'downloading')
+  AND coalesce(j.lease_run_id, '') <> :run_id
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
   AND j.not_before_ms <= :ready_ms
 ORDER BY j.job_id LIMIT :count;
@@ -115,9 +118,10 @@ ORDER BY j.job_id LIMIT :count;
 -- Jobs of the newest reading only: what left the manifest is not bought.
 -- name: claimable_queued
 SELECT j.job_id, j.priority, j.position FROM jobs j LEFT JOIN runs l ON l.run_id = j.lease_run_id
-WHERE j.batch_id = :batch_id AND j.state = 'queued'
+WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.outdated = 0
   AND j.generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
   AND j.not_before_ms <= :now_ms AND j.price_usd_micros < :price_below_usd_micros
+  AND coalesce(j.lease_run_id, '') <> :run_id
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
 ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
 
@@ -126,9 +130,6 @@ UPDATE jobs SET lease_run_id = :run_id WHERE job_id = :job_id;
 
 -- name: release
 UPDATE jobs SET lease_run_id = NULL WHERE job_id = :job_id AND lease_run_id = :run_id;
-
--- name: release_until
-UPDATE jobs SET lease_run_id = NULL, not_before_ms = :not_before_ms WHERE job_id = :job_id AND lease_run_id = :run_id;
 
 -- name: read_job
 SELECT j.job_id, j.batch_id, b.name AS batch, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
@@ -152,7 +153,7 @@ ORDER BY u.uploaded_ms DESC LIMIT 1;
 -- Whether something is left that will be ready soon enough to wait for it, whoever holds it now.
 -- name: queued_left
 SELECT EXISTS (
-    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued'
+    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued' AND outdated = 0
       AND generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
       AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms) AS something;
 
@@ -168,11 +169,12 @@ INSERT INTO uploads (attempt_id, job_id, revision_id, url, uploaded_ms)
 VALUES (:attempt_id, :job_id, :revision_id, :url, :now_ms);
 
 -- name: open_attempts
-SELECT count(*) AS slots, count(*) FILTER (WHERE state = 'unknown') AS unknown FROM attempts
+SELECT count(*) AS slots FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_since_ms;
 
 -- name: count_unknown
-SELECT count(*) AS unknown FROM attempts WHERE state = 'unknown';
+SELECT count(*) AS unknown FROM attempts
+WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown';
 
 -- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
 -- name: recent_starts
@@ -181,7 +183,10 @@ WHERE submitted_ms > :since_ms AND (answered_ms IS NULL OR answered_ms > :minute
 ORDER BY coalesce(answered_ms, submitted_ms) LIMIT :count;
 
 -- name: last_day
-SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id;
+SELECT max(day) AS day FROM (
+    SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id
+    UNION ALL SELECT max(day) AS day FROM attempts
+    WHERE campaign = (SELECT campaign FROM batches WHERE batch_id = :batch_id)) AS days;
 
 -- name: insert_attempt
 INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_id, day, price_usd_micros, state,
@@ -189,7 +194,8 @@ INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_i
 SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :day, :price_usd_micros, 'submitting',
     :image_url, :now_ms, :send_by_ms
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
-WHERE j.job_id = :job_id AND j.state = 'queued' AND j.revision_id = :revision_id AND j.lease_run_id = :run_id
+WHERE j.job_id = :job_id AND j.state = 'queued' AND j.outdated = 0 AND j.revision_id = :revision_id
+  AND j.lease_run_id = :run_id
 RETURNING attempt_id;
 
 -- name: job_submitting
@@ -241,7 +247,8 @@ WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'running' RETURN
 -- name: job_requeued
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = :not_before_ms, changed_ms = :now_ms,
     failure_kind = NULL, failure_message = NULL, lease_run_id = NULL
-WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') RETURNING job_id;
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') AND outdated = 0
+RETURNING job_id;
 
 -- name: job_failed
 UPDATE jobs SET state = 'failed', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
@@ -271,6 +278,12 @@ WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AN
 UPDATE jobs SET state = 'rejected', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
     finished_ms = :now_ms, lease_run_id = NULL
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND lease_run_id = :run_id
+RETURNING job_id;
+
+-- name: job_lost
+UPDATE jobs SET state = 'lost', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
+    finished_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('running', 'downloading') AND lease_run_id = :run_id
 RETURNING job_id;
 
 -- name: job_put_off
@@ -325,12 +338,6 @@ WHERE d.kind = 'refund_due' AND NOT EXISTS (
       AND s.kind IN ('settle', 'void', 'refunded', 'refund_denied'))
 ORDER BY d.row_id LIMIT :count;
 
--- name: refund_due_total
-SELECT coalesce(sum(d.amount_usd_micros), 0) AS amount_usd_micros FROM ledger d
-WHERE d.kind = 'refund_due' AND d.batch_id = :batch_id AND NOT EXISTS (
-    SELECT 1 FROM ledger s WHERE s.attempt_id = d.attempt_id
-      AND s.kind IN ('settle', 'void', 'refunded', 'refund_denied'));
-
 -- ---------------------------------------------------------------- views
 
 -- name: list_batches
@@ -342,9 +349,11 @@ WHERE j.batch_id = :batch_id AND j.state IN ('queued', 'submitting', 'running', 
   AND j.failure_kind IS NOT NULL AND j.not_before_ms > :now_ms
 ORDER BY j.position, j.job_id LIMIT :count;
 
+-- Jobs by state, by why they are not fine, and by whether the manifest still holds them.
 -- name: state_counts
-SELECT state, generation = :generation AS current, count(*) AS jobs FROM jobs
-WHERE batch_id = :batch_id GROUP BY state, generation = :generation;
+SELECT state, generation = :generation AS current, not_before_ms > :now_ms AS put_off, failure_kind, count(*) AS jobs
+FROM jobs WHERE batch_id = :batch_id
+GROUP BY state, generation = :generation, not_before_ms > :now_ms, failure_kind;
 
 -- name: list_jobs
 SELECT j.key, j.state, j.priority, j.tags, j.output_path, j.failure_kind, j.failure_message, j.changed_ms,
@@ -360,5 +369,7 @@ ORDER BY j.position, j.job_id;
 -- name: not_fine_jobs
 SELECT j.key, j.state, j.failure_kind, j.failure_message, j.generation, a.prediction_id, a.attempt_id
 FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.batch_id = :batch_id AND j.state IN ('unknown', 'parked', 'failed', 'rejected', 'lost')
+  AND (j.state <> 'failed' OR j.generation = b.generation)
 ORDER BY j.position, j.job_id LIMIT :count;

@@ -46,6 +46,8 @@ CREATE TABLE jobs (
     output_path TEXT NOT NULL,
     output_key TEXT NOT NULL UNIQUE,
     generation INTEGER NOT NULL,
+    -- the manifest asks for something else by now: finish what is paid for, buy no further attempt of this
+    outdated INTEGER NOT NULL DEFAULT 0 CHECK (outdated IN (0, 1)),
     lease_run_id TEXT,
     not_before_ms INTEGER NOT NULL DEFAULT 0,
     -- the finished file, written before it gets its final name
@@ -69,6 +71,7 @@ CREATE TABLE jobs (
 
 CREATE INDEX jobs_to_start ON jobs (batch_id, priority DESC, position, job_id) WHERE state = 'queued';
 CREATE INDEX jobs_paid_for ON jobs (batch_id, job_id) WHERE state IN ('submitting', 'running', 'downloading');
+CREATE INDEX jobs_leased ON jobs (lease_run_id) WHERE lease_run_id IS NOT NULL;
 CREATE INDEX jobs_by_state ON jobs (batch_id, state);
 
 -- What was asked for, at one time. Never changed: attempts point here.
@@ -122,6 +125,7 @@ CREATE UNIQUE INDEX attempts_one_open_per_job ON attempts (job_id) WHERE state I
 CREATE INDEX attempts_open ON attempts (submitted_ms) WHERE state IN ('submitting', 'unknown', 'running');
 CREATE INDEX attempts_by_time ON attempts (submitted_ms);
 CREATE INDEX attempts_by_day ON attempts (batch_id, day);
+CREATE INDEX attempts_by_campaign_day ON attempts (campaign, day) WHERE campaign IS NOT NULL;
 CREATE INDEX attempts_by_job ON attempts (job_id);
 
 -- A picture that lies at the provider for one attempt to come. The remote name carries the attempt's id.

@@ -1,0 +1,203 @@
+"""From a queued job to a prediction of ours: picture, upload, turn in line, the one POST, its answer on disk."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from batchrun.manifest.catalogue import models
+from batchrun.manifest.pictures import Picture, PictureError, read_picture
+from batchrun.provider import uploads
+from batchrun.provider.outcome import (
+    Accepted,
+    NotAllowedError,
+    NotSent,
+    ProviderError,
+    RefusalKind,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+)
+from batchrun.queue.failures import FailureKind
+from batchrun.queue.records import Attempt, CapReached, Closed, Job, Started, SubmitRequest, TooManyUnknown, Upload
+from batchrun.queue.states import AttemptState, JobState
+from batchrun.run.events import Kind
+from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
+from batchrun.run.polling import backoff_s
+from batchrun.run.tools import Carried, Ending
+from batchrun.video.place import is_foreign
+
+_THROTTLED_S = 65.0
+"""A 429 without `Retry-After`: the provider's window is a minute."""
+_PATIENCE_S = (1.0, 600.0)
+"""A `Retry-After` of a submit is believed within these bounds."""
+_SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
+
+
+async def buy(carried: Carried) -> Ending | None:
+    """Buy the job's clip when it is its turn. None when its prediction is running now."""
+    job, tools = carried.job, carried.tools
+    if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
+        message = f"{job.output} exists and was not written by this queue; move it away, then run again"
+        return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
+    try:
+        upload = await _upload(carried)
+    except PictureError as error:
+        return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
+    except NotAllowedError:
+        raise
+    except ProviderError as error:
+        return await carried.put_off("upload_failed", str(error))
+    request = _request(carried, upload)
+    decision = await tools.starter.start(request)
+    match decision:
+        case Started():
+            # From here on nothing is lost when the worker is cancelled: the POST and its record are one fact.
+            return await carried.keep(_submit(carried, request, decision))
+        case CapReached():
+            tools.capped(job, decision)
+        case TooManyUnknown(count):
+            message = f"{count} submits with unknown outcome: nothing new is bought until some of them are settled"
+            tools.halt(Halt(HaltKind.TOO_MANY_UNKNOWN, message))
+    await tools.queue.release(job)
+    return (
+        Ending.CAPPED
+        if isinstance(decision, CapReached)
+        else Ending.CLOSED
+        if isinstance(decision, Closed)
+        else Ending.GONE
+    )
+
+
+def _request(carried: Carried, upload: Upload) -> SubmitRequest:
+    job, tools = carried.job, carried.tools
+    return SubmitRequest(
+        job_id=job.job_id,
+        batch_id=job.batch_id,
+        revision_id=job.revision.revision_id,
+        attempt_id=upload.attempt_id,
+        price_usd_micros=tools.price(job),
+        image_url=upload.url,
+        priority=job.priority,
+        caps=tools.caps(job.batch_id),
+        zone=tools.zone(job.batch_id),
+    )
+
+
+async def _upload(carried: Carried) -> Upload:
+    """The picture where the provider can read it, under a name that belongs to the attempt to come."""
+    job, tools = carried.job, carried.tools
+    now_ms = tools.clock.now_ms()
+    if job.revision.image_url is not None:
+        return Upload(attempt_id=tools.new_id(), url=job.revision.image_url, uploaded_ms=now_ms)
+    if job.upload is not None and now_ms - job.upload.uploaded_ms < uploads.MAX_AGE_MS:
+        return job.upload
+    picture, data = await asyncio.to_thread(_planned_picture, job)
+    attempt_id = tools.new_id()
+    name = f"br-{tools.queue.identity.queue_id}-{attempt_id}{_SUFFIX[picture.content_type]}"
+    url = await carried.free(lambda: uploads.upload(tools.client, name, data, picture.content_type))
+    upload = Upload(attempt_id=attempt_id, url=url, uploaded_ms=tools.clock.now_ms())
+    await tools.queue.record_upload(job, upload)
+    carried.tell(Kind.UPLOADED)
+    return upload
+
+
+def _planned_picture(job: Job) -> tuple[Picture, bytes]:
+    """The picture's bytes, when they are still those that were planned. Blocks."""
+    path, revision = job.revision.image_path, job.revision
+    if path is None:
+        raise PictureError("the job has no picture file")
+    picture, data = read_picture(path, models()[revision.model].picture)
+    if picture.sha256 != revision.image_sha256:
+        raise PictureError(f"{path} changed since the manifest was read; run again")
+    return picture, data
+
+
+async def _submit(carried: Carried, request: SubmitRequest, started: Started) -> Ending | None:
+    """The one POST of the attempt, and what came back, written down."""
+    carried.tell(Kind.INTENT, usd_micros=request.price_usd_micros)
+    outcome = await carried.tools.client.submit(
+        carried.job.revision.model, _inputs(carried.job, request), started.send_by_boot_s
+    )
+    carried.tell(Kind.ANSWERED)
+    return await _record(carried, request, outcome)
+
+
+def _inputs(job: Job, request: SubmitRequest) -> Mapping[str, object]:
+    """The documented fields only; what is empty is left out."""
+    revision = job.revision
+    inputs: dict[str, object] = {
+        "prompt": revision.prompt,
+        "image": request.image_url,
+        "guidance_scale": revision.guidance_hundredths / 100,
+        "duration": revision.duration_s,
+    }
+    if revision.negative_prompt:
+        inputs["negative_prompt"] = revision.negative_prompt
+    return inputs
+
+
+async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutcome) -> Ending | None:
+    tools, attempt_id = carried.tools, request.attempt_id
+    match outcome:
+        case Accepted(prediction):
+            await tools.queue.record_accepted(attempt_id, prediction.prediction_id, prediction.status_word)
+            tools.health.worked()
+            carried.tell(Kind.ACCEPTED, prediction.prediction_id)
+            attempt = _running(carried, request, prediction.prediction_id)
+            carried.job = replace(carried.job, state=JobState.RUNNING, attempt=attempt)
+            return None
+        case Refused():
+            return await _refused(carried, attempt_id, outcome)
+        case NotSent(message):
+            tools.health.failed(message)
+            retry_ms = tools.clock.now_ms() + int(1000 * backoff_s(2, tools.chance.random(), None))
+            await tools.queue.record_nothing_created(attempt_id, AttemptState.VOID, None, message, retry_ms, "not_sent")
+            carried.tell(Kind.NOT_SENT, message)
+            tools.starter.slot_freed()
+            return Ending.AGAIN
+        case Unknown(message):
+            await tools.queue.record_unknown(attempt_id, message)
+            carried.tell(Kind.UNKNOWN, message)
+            tools.starter.slot_freed()
+            return Ending.UNKNOWN
+
+
+def _running(carried: Carried, request: SubmitRequest, prediction_id: str) -> Attempt:
+    return Attempt(
+        attempt_id=request.attempt_id,
+        state=AttemptState.RUNNING,
+        prediction_id=prediction_id,
+        submitted_ms=carried.tools.clock.now_ms(),
+        output_url=None,
+        price_usd_micros=request.price_usd_micros,
+    )
+
+
+async def _refused(carried: Carried, attempt_id: str, refused: Refused) -> Ending:
+    tools, now_ms = carried.tools, carried.tools.clock.now_ms()
+    message = f"refused with {refused.code}: {refused.message}"
+    retry_ms: int | None = now_ms
+    if refused.kind is RefusalKind.REQUEST:
+        retry_ms = None
+    elif refused.kind is RefusalKind.THROTTLED:
+        delay_s = refused.retry_after_s
+        if delay_s is None:
+            delay_s = _THROTTLED_S * (1 + tools.chance.random() / 10)
+        delay_s = min(max(delay_s, _PATIENCE_S[0]), _PATIENCE_S[1])
+        retry_ms = now_ms + int(delay_s * 1000)
+        tools.starter.hold(delay_s)
+        tools.health.failed(message)  # a provider that throttles for ever is as good as none
+    else:
+        tools.halt(halt_of_refusal(refused.kind, message))
+    await tools.queue.record_nothing_created(
+        attempt_id, AttemptState.REFUSED, refused.code, message, retry_ms, FailureKind.REFUSED
+    )
+    tools.starter.slot_freed()
+    carried.tell(Kind.REFUSED, message)
+    return Ending.FAILED if retry_ms is None else Ending.AGAIN
+
+
+async def _fail_unbought(carried: Carried, kind: FailureKind, message: str) -> Ending:
+    await carried.tools.queue.fail_unbought(carried.job, kind, message)
+    carried.tell(Kind.FAILED, message)
+    return Ending.FAILED

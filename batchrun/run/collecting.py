@@ -1,0 +1,159 @@
+"""From a finished prediction to a checked clip under its name. Costs nothing; goes on until the provider's retention ends."""
+
+import asyncio
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from batchrun.plan import RETENTION_MS
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError, TryLaterError
+from batchrun.queue.failures import FailureKind
+from batchrun.queue.records import Job
+from batchrun.run.events import Kind
+from batchrun.run.tools import Carried, Ending
+from batchrun.video.boxes import BrokenClipError, NoClipError
+from batchrun.video.check import ClipFacts, check_clip
+from batchrun.video.download import PartFile, download, flush, sha256_of
+from batchrun.video.place import OccupiedError, part_path, place, quarantine_path, remove_parts
+
+_DOWNLOADS = 4
+"""Downloads in one go of a clip that arrives broken."""
+_RETENTION_SLACK_MS = 3_600_000
+
+
+async def collect(carried: Carried) -> Ending:
+    """Download, check and place the clip that is paid for."""
+    part = part_path(carried.job.output, carried.attempt.attempt_id)
+    try:
+        if not await asyncio.to_thread(_ready_from_before, carried.job, part):
+            await _fetch_and_check(carried, part)
+        return await _place(carried, part)
+    except BrokenClipError as error:
+        return await _reject(carried, str(error))
+    except NotAllowedError:
+        raise
+    except ProviderError as error:
+        return await not_to_be_had(carried, "download_failed", str(error))
+    except OccupiedError as error:
+        return await carried.put_off(FailureKind.OUTPUT_OCCUPIED, str(error))
+    except OSError as error:
+        return await _disk(carried, error)
+
+
+async def not_to_be_had(carried: Carried, kind: str, message: str) -> Ending:
+    """Later, or never: after the provider's retention the clip is lost."""
+    age_ms = carried.tools.clock.now_ms() - carried.attempt.submitted_ms
+    if age_ms <= RETENTION_MS + _RETENTION_SLACK_MS:
+        return await carried.put_off(kind, message)
+    text = f"paid, but not to be had within the provider's seven days ({message}); ask its support"
+    await carried.tools.queue.lose(carried.job, f"{text} for prediction {carried.attempt.prediction_id}")
+    carried.tell(Kind.LOST, text)
+    return Ending.LOST
+
+
+async def _fetch_and_check(carried: Carried, part: Path) -> None:
+    """A whole, checked part file whose digest is on record.
+
+    Raises:
+        BrokenClipError: the very same bytes came twice, and they are not a whole clip.
+        TryLaterError: what comes is not a clip, or is broken differently each time.
+    """
+    seen: set[str] = set()
+    fresh = part.with_name(f"{part.name}.{carried.tools.queue.run_id}")
+    last = ""
+    for _ in range(_DOWNLOADS):
+        got = await carried.free(lambda: _download(carried, fresh), is_api=False)
+        carried.tell(Kind.DOWNLOADED)
+        try:
+            facts = await asyncio.to_thread(_checked, got, part, carried.job.revision.duration_s)
+        except NoClipError as error:  # an error page: the clip itself has not been seen yet
+            carried.fresh_url, last = False, str(error)
+        except BrokenClipError as error:
+            if got.sha256 in seen:
+                raise
+            seen.add(got.sha256)
+            last = str(error)
+        else:
+            await carried.tools.queue.file_ready(carried.job, got.sha256, got.size_bytes, facts.as_json())
+            carried.job = replace(carried.job, file_sha256=got.sha256)
+            carried.tell(Kind.CHECKED)
+            return
+    raise TryLaterError(f"download: {last}")
+
+
+async def _download(carried: Carried, part: Path) -> PartFile:
+    """From the known address, or from a fresh one where that does not work any more."""
+    attempt, tools = carried.attempt, carried.tools
+    if carried.fresh_url and attempt.output_url:
+        try:
+            return await download(tools.clock, tools.http.stream, attempt.output_url, part)
+        except NotFoundError:
+            carried.fresh_url = False
+    prediction = await tools.client.result(attempt.prediction_id or "")
+    if not prediction.outputs:
+        raise TryLaterError("download: the provider names no output")
+    url = prediction.outputs[0]
+    if url != attempt.output_url:
+        await tools.queue.record_output_url(attempt.attempt_id, url)
+        carried.job = replace(carried.job, attempt=replace(attempt, output_url=url))
+    carried.fresh_url = True
+    try:
+        return await download(tools.clock, tools.http.stream, url, part)
+    except NotFoundError as error:
+        raise TryLaterError(str(error)) from error
+
+
+def _checked(got: PartFile, part: Path, duration_s: int) -> ClipFacts:
+    """Check, flush, and give the part file the name under which a later run finds it. Blocks."""
+    facts = check_clip(got.path, duration_s)
+    flush(got.path)
+    got.path.replace(part)
+    return facts
+
+
+def _ready_from_before(job: Job, part: Path) -> bool:
+    """An earlier run has checked the file and was stopped before or after giving it its name. Blocks."""
+    if job.file_sha256 is None:
+        return False
+    return any(path.exists() and sha256_of(path) == job.file_sha256 for path in (part, job.output))
+
+
+async def _place(carried: Carried, part: Path) -> Ending:
+    job = carried.job
+    history = carried.tools.folder / "history" / job.batch / f"{job.key}.{(job.placed_sha256 or '')[:12]}.mp4"
+    return await carried.keep(_place_and_finish(carried, part, history))
+
+
+async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Ending:
+    job = carried.job
+    await asyncio.to_thread(place, part, job.output, job.file_sha256 or "", job.placed_sha256, history)
+    carried.tell(Kind.PLACED)
+    await carried.tools.queue.finish(job)
+    await asyncio.to_thread(remove_parts, part)
+    carried.tell(Kind.DONE)
+    return Ending.DONE
+
+
+async def _reject(carried: Carried, message: str) -> Ending:
+    job = carried.job
+    part = part_path(job.output, carried.attempt.attempt_id)
+    kept = quarantine_path(carried.tools.folder, job.batch, job.key, carried.attempt.attempt_id)
+    try:
+        await asyncio.to_thread(_keep_rejected, part.with_name(f"{part.name}.{carried.tools.queue.run_id}"), kept)
+    except OSError as error:
+        return await _disk(carried, error)
+    await carried.tools.queue.reject(job, FailureKind.BROKEN_CLIP, f"{message}; kept as {kept}")
+    await asyncio.to_thread(remove_parts, part)
+    carried.tell(Kind.REJECTED, message)
+    return Ending.REJECTED
+
+
+def _keep_rejected(part: Path, kept: Path) -> None:
+    """Quarantine may lie on another file system than the videos. Blocks."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(part, kept)
+    flush(kept)
+
+
+async def _disk(carried: Carried, error: OSError) -> Ending:
+    return await carried.put_off("disk", f"{carried.job.output} cannot be written: {error.strerror or error}")

@@ -1,0 +1,71 @@
+"""Why a run buys nothing more although there is work left: the account, the key, the provider, the price."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchrun.errors import ExitCode
+from batchrun.provider.outcome import NotAllowedError, RefusalKind
+
+
+class HaltKind(StrEnum):
+    """A word for scripts."""
+
+    KEY_REFUSED = "key_refused"
+    ACCOUNT = "account"
+    NO_CREDIT = "no_credit"
+    UNAVAILABLE = "unavailable"
+    PRICE_CHANGED = "price_changed"
+    TOO_MANY_UNKNOWN = "too_many_unknown"
+
+
+HALT_CODE: dict[HaltKind, ExitCode] = {
+    HaltKind.KEY_REFUSED: ExitCode.KEY,
+    HaltKind.ACCOUNT: ExitCode.ACCOUNT,
+    HaltKind.NO_CREDIT: ExitCode.ACCOUNT,
+    HaltKind.UNAVAILABLE: ExitCode.UNAVAILABLE,
+    HaltKind.PRICE_CHANGED: ExitCode.NEEDS_PERSON,
+    HaltKind.TOO_MANY_UNKNOWN: ExitCode.NEEDS_PERSON,
+}
+_NEXT_STEP: dict[HaltKind, str] = {
+    HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then batchrun {command}",
+    HaltKind.ACCOUNT: "look at the account's rights and state at the provider, then batchrun {command}",
+    HaltKind.NO_CREDIT: "top the account up, then batchrun {command}",
+    HaltKind.UNAVAILABLE: "batchrun {command}",
+    HaltKind.PRICE_CHANGED: "agree to the price with limits.max_price, then batchrun {command}",
+    HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}",
+}
+# Nothing can be asked any more: what is paid for is collected by a later run.
+ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED})
+_BY_REFUSAL = {
+    RefusalKind.KEY: HaltKind.KEY_REFUSED,
+    RefusalKind.ACCOUNT: HaltKind.ACCOUNT,
+    RefusalKind.CREDIT: HaltKind.NO_CREDIT,
+}
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """One reason, in words."""
+
+    kind: HaltKind
+    message: str
+
+    @property
+    def code(self) -> ExitCode:
+        """What the process says."""
+        return HALT_CODE[self.kind]
+
+    def next_step(self, command: str) -> str:
+        """What a person does next; `command` is what was typed."""
+        return _NEXT_STEP[self.kind].format(command=command)
+
+
+def halt_of_refusal(kind: RefusalKind, message: str) -> Halt:
+    """A refusal that concerns every job."""
+    return Halt(_BY_REFUSAL[kind], message)
+
+
+def halt_of_error(error: NotAllowedError) -> Halt:
+    """The key may not ask: refused as a key, or without the right."""
+    return Halt(HaltKind.KEY_REFUSED if error.status == _UNAUTHORIZED else HaltKind.ACCOUNT, str(error))

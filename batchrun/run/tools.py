@@ -1,0 +1,147 @@
+"""What the steps of a job share: the run's tools, and the job that is being carried."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from batchrun.clock import Clock
+from batchrun.provider.client import Client
+from batchrun.provider.http import Http
+from batchrun.provider.outcome import TryLaterError
+from batchrun.queue.records import Attempt, Cap, CapReached, Job
+from batchrun.queue.store import Queue
+from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.halts import Halt
+from batchrun.run.health import Health
+from batchrun.run.poller import Poller
+from batchrun.run.polling import backoff_s
+from batchrun.run.starter import Starter
+
+T = TypeVar("T")
+
+_FREE_TRIES = 8
+"""Uploads and downloads of one go; both cost nothing and go on in a later run."""
+_PUT_OFF_S = 60.0
+_PUT_OFFS = 2
+_NEXT_RUN_S = 3600.0
+"""A job that was put off more often in one run is left to the next one."""
+
+
+class Ending(StrEnum):
+    """How the worker left a job."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+    AGAIN = "again"
+    """Queued once more, now or a little later."""
+    PUT_OFF = "put off"
+    """In flight still; a later look may succeed."""
+    CAPPED = "capped"
+    CLOSED = "closed"
+    """The run buys nothing more."""
+    GONE = "gone"
+    """Another process has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a worker works with; one set a run."""
+
+    queue: Queue
+    client: Client
+    http: Http
+    clock: Clock
+    starter: Starter
+    poller: Poller
+    health: Health
+    observer: Observer
+    chance: random.Random
+    new_id: Callable[[], str]
+    caps: Callable[[int], tuple[Cap, ...]]
+    """The caps of a batch, by its id."""
+    price: Callable[[Job], int]
+    """What a job is reserved at: the quote of the day."""
+    zone: Callable[[int], tzinfo]
+    """Where the days of a batch begin and end."""
+    halt: Callable[[Halt], None]
+    """The account or the key is the problem: start nothing more."""
+    capped: Callable[[Job, CapReached], None]
+    """A cap left no room for the job."""
+    folder: Path
+    """The queue's folder: quarantine and history."""
+    keeping: set["asyncio.Task[Any]"]
+    """Facts being written down; a run ends only after them."""
+    put_offs: dict[int, int] = field(default_factory=dict)
+    """How often each job was put off in this run."""
+
+
+@dataclass(slots=True)
+class Carried:
+    """One job on its way."""
+
+    tools: Tools
+    job: Job
+    fresh_url: bool = False
+    """The output's address came from the provider in this run; those of earlier runs may have expired."""
+
+    @property
+    def attempt(self) -> Attempt:
+        """The submit that the job is about now."""
+        if self.job.attempt is None:
+            raise ValueError(f"job {self.job.key} in state {self.job.state} has no attempt")
+        return self.job.attempt
+
+    def tell(self, kind: Kind, detail: str = "", usd_micros: int = 0) -> None:
+        """Tell the observers."""
+        self.tools.observer(Event(kind, self.job.batch, self.job.key, detail, usd_micros=usd_micros))
+
+    async def keep(self, fact: Coroutine[Any, Any, T]) -> T:
+        """Carry a fact to the end, also when the worker is cancelled meanwhile."""
+        task = asyncio.create_task(fact)
+        self.tools.keeping.add(task)
+        task.add_done_callback(self.tools.keeping.discard)
+        return await asyncio.shield(task)
+
+    async def free(self, request: Callable[[], Coroutine[Any, Any, T]], *, is_api: bool = True) -> T:
+        """A request that costs nothing, tried again with growing pauses.
+
+        Args:
+            request: makes the request.
+            is_api: its trouble is the provider's; a single clip that cannot be downloaded is not an outage.
+
+        Raises:
+            TryLaterError: it did not work often enough for now.
+        """
+        tools = self.tools
+        tries = 0
+        while True:
+            try:
+                value = await request()
+            except TryLaterError as error:
+                tries += 1
+                if is_api:
+                    tools.health.failed(str(error))
+                if tries == _FREE_TRIES:
+                    raise
+                await tools.clock.sleep(backoff_s(tries, tools.chance.random(), error.retry_after_s))
+            else:
+                if is_api:
+                    tools.health.worked()
+                return value
+
+    async def put_off(self, kind: str, message: str) -> Ending:
+        """Leave the job as it is for a while, or, after some times, for the next run."""
+        tools, job_id = self.tools, self.job.job_id
+        tools.put_offs[job_id] = tools.put_offs.get(job_id, 0) + 1
+        delay_s = _PUT_OFF_S if tools.put_offs[job_id] <= _PUT_OFFS else _NEXT_RUN_S
+        await tools.queue.put_off(self.job, tools.clock.now_ms() + int(delay_s * 1000), kind, message)
+        self.tell(Kind.PUT_OFF, message)
+        return Ending.PUT_OFF

@@ -1,0 +1,236 @@
+"""The command line as a person and as a script meet it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchrun import __version__
+from batchrun.cli.main import VERBS, main
+from batchrun.errors import ExitCode
+from batchrun.money import decimal_usd
+from tests.conftest import KEY, Shop, emulated
+from tests.run.test_kill import environment, run_process
+
+
+def run(*words: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "batchrun", *words],
+        capture_output=True, text=True, check=False, cwd=cwd, env=os.environ | (env or {}), timeout=50,
+    )  # fmt: skip
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"batchrun {__version__}\n"
+    text = run("--help").stdout
+    assert all(f"  {int(code)} " in text for code in ExitCode)
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = run(verb, "--help")
+    assert (done.returncode, done.stdout.startswith("usage: batchrun")) == (0, True)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys; from batchrun.cli.main import main; main([]); print(sorted({'av', 'aiohttp', 'numpy', 'yaml', 'PIL', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unknown_word_gets_the_nearest_verb() -> None:
+    done = run("statsu", "x.yaml")
+    assert done.returncode == 2
+    assert "did you mean 'status'?" in done.stderr
+
+
+def test_without_a_key_nothing_runs_and_the_preview_is_named(shop: Shop) -> None:
+    shop.add("a")
+    done = run(str(shop.manifest))
+    assert done.returncode == 12
+    assert "WAVESPEED_API_KEY" in done.stderr
+    assert "--preview" in done.stderr
+    assert not shop.queue_path.exists()
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "käse"])
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(shop: Shop, key: str) -> None:
+    done = run(str(shop.add("a").manifest), env={"WAVESPEED_API_KEY": key})
+    assert done.returncode == 12
+    assert key not in done.stderr
+
+
+async def test_a_paid_run_without_any_cap_is_refused(shop: Shop) -> None:
+    shop.limits = "{concurrency: 2, poll: 0.02, settle: 1}"
+    shop.add("a")
+    async with emulated() as emulator:
+        code, result, err = await run_process(shop, emulator)
+        assert (code, result["exit_code"]) == (2, 2)
+        assert "nothing bounds what this batch may spend" in err
+        assert emulator.world.submits == []
+        code, result, _ = await run_process(shop, emulator, "--max-spend", "1")
+        assert (code, result["spent_usd"]) == (0, "0.25")
+        shop.replace("{concurrency", "{budget: none, concurrency")
+        assert (await run_process(shop, emulator))[0] == 0
+
+
+async def test_json_is_one_object_with_the_promised_fields(shop: Shop) -> None:
+    shop.add_many(3).add("long", more=", duration: 10")
+    async with emulated() as emulator:
+        code, result, _ = await run_process(shop, emulator)
+        assert code == result["exit_code"] == 0
+        assert result["schema_version"] == 1
+        assert result["spent_usd"] == decimal_usd(emulator.world.books.billed_usd_micros) == "1.25"
+        assert (result["held_usd"], result["exit_reasons"], result["not_fine"]) == ("0.00", [], [])
+        assert result["caps"] == [
+            {
+                "name": "shop: budget",
+                "limit_usd": "100.00",
+                "settled_usd": "1.25",
+                "held_usd": "0.00",
+                "left_usd": "98.75",
+            }
+        ]
+        (batch,) = result["batches"]  # type: ignore[misc]
+        states = [value for name, value in batch.items() if name not in ("name", "total", "removed_from_manifest")]
+        assert sum(states) == batch["total"] == 4
+        assert (batch["done"], batch["up_to_date"]) == (4, 0)
+        _, again, _ = await run_process(shop, emulator)
+        assert (again["done"], again["up_to_date"], again["total"]) == (0, 4, 4)
+
+
+async def test_exit_reasons_name_all_that_applies(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("budget: 100", "budget: 1")
+    shop.rows.append("  - {id: bad, image: 'https://nowhere.invalid/a.png', prompt: x, priority: 9}")
+    shop.add_many(5)
+    async with emulated() as emulator:
+        code, result, _ = await run_process(shop, emulator)
+        reasons = {reason["kind"]: reason for reason in result["exit_reasons"]}  # type: ignore[attr-defined]
+        assert code == 8
+        assert set(reasons) == {"cap_reached", "failed"}
+        assert reasons["failed"]["count"] == 1
+        assert [(job["id"], job["kind"]) for job in result["not_fine"]] == [("bad", "picture_unreachable")]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+async def test_a_bad_manifest(shop: Shop, more: list[str]) -> None:
+    shop.add("a").replace("version: 1", "verzion: 1")
+    async with emulated() as emulator:
+        done = subprocess.run(
+            [sys.executable, "-m", "batchrun", str(shop.manifest), *more],
+            capture_output=True, text=True, check=False, env=environment(emulator),
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert f"{shop.manifest}:1:1: verzion: unknown key 'verzion'; did you mean 'version'?" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert emulator.world.submits == []
+        if more:
+            found = json.loads(done.stdout)
+            assert found["exit_code"] == 2
+            assert found["problems"][0]["line"] == 1
+
+
+async def test_status_and_list_only_look(shop: Shop) -> None:
+    shop.add_many(2)
+    missing = run("status", str(shop.manifest))
+    assert (missing.returncode, "there is no queue" in missing.stderr) == (2, True)
+    assert not shop.queue_path.exists()
+    async with emulated() as emulator:
+        await run_process(shop, emulator)
+    status = run("status", str(shop.manifest))
+    assert status.stdout.splitlines() == ["shop: 2 jobs: 2 done", "  $0.50 spent"]
+    found = json.loads(run("status", str(shop.manifest), "--json").stdout)
+    assert (found["done"], found["total"], found["spent_usd"]) == (2, 2, "0.50")
+    rows = json.loads(run("list", str(shop.manifest), "--json").stdout)["jobs"]
+    assert [(row["id"], row["state"], row["spent_usd"]) for row in rows] == [
+        ("job-00", "done", "0.25"),
+        ("job-01", "done", "0.25"),
+    ]
+    assert run("list", str(shop.manifest), "--state", "failed").stdout == "no jobs\n"
+
+
+def test_a_preview_is_free_and_apart(shop: Shop) -> None:
+    shop.limits = "{}"
+    shop.add_many(2)
+    done = run(str(shop.manifest), "--preview", "--json", env={"WAVESPEED_API_KEY": KEY})
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["done"], found["spent_usd"], found["would_cost_usd"]) == (0, 2, "0.00", "0.50")
+    assert not shop.queue_path.exists()
+    previews = sorted(path.name for path in (shop.folder / "videos-preview" / "shop").glob("*.mp4"))
+    assert previews == ["job-00.preview.mp4", "job-01.preview.mp4"]
+    again = json.loads(run(str(shop.manifest), "--preview", "--json").stdout)
+    assert (again["up_to_date"], again["submitted"]) == (2, 0)
+
+
+def test_a_paid_queue_is_not_for_previews(shop: Shop) -> None:
+    shop.limits = "{}"
+    shop.add("a")
+    assert run(str(shop.manifest), "--preview").returncode == 0
+    preview_db = shop.folder / ".batchrun" / "preview.db"
+    done = run(
+        str(shop.manifest),
+        "--max-spend",
+        "1",
+        "--db",
+        str(preview_db),
+        env={"WAVESPEED_API_KEY": KEY, "WAVESPEED_BASE_URL": "http://127.0.0.1:9"},
+    )
+    assert done.returncode == 2
+    assert "holds previews, not paid clips" in done.stderr
+
+
+async def test_a_moved_address_is_refused(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        assert (await run_process(shop, emulator))[0] == 0
+    async with emulated() as other:
+        code, result, err = await run_process(shop, other)
+        assert (code, result["exit_code"]) == (2, 2)
+        assert "Set WAVESPEED_BASE_URL back" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_signals_end_gracefully_with_an_honest_status(shop: Shop, number: int, code: int) -> None:
+    import asyncio  # noqa: PLC0415
+
+    shop.add_many(6)
+    async with emulated() as emulator:
+        emulator.world.account = emulator.world.account.__class__(concurrency=1)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "batchrun", str(shop.manifest), "-v",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(emulator),
+        )  # fmt: skip
+        assert process.stderr is not None
+        async for line in process.stderr:
+            if b"accepted" in line:
+                process.send_signal(number)
+                break
+        out, err = await process.communicate()
+        assert process.returncode == code, out
+        assert b"stopping: nothing new is bought" in err
+        assert b"Traceback" not in err
+        bought = len(emulator.world.submits)
+        assert len(list(shop.folder.glob("videos/shop/*.mp4"))) == bought < 6
+
+
+def test_works_without_terminal_home_or_cwd(shop: Shop, tmp_path: Path) -> None:
+    shop.limits = "{}"
+    shop.add("a")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"cd {gone} && rmdir {gone} && exec {sys.executable} -m batchrun {shop.manifest} --preview -q"],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_main_without_words_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: batchrun" in capsys.readouterr().out
