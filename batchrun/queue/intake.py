@@ -99,8 +99,9 @@ def _add_new(new: Sequence[Intake], batch_id: int, generation: int, now_ms: int)
         yield from _check_output_is_free(row, intake)
         jobs.append(row | {"key": intake.spec.key})
         revisions.append(_revision(intake) | ids | {"now_ms": now_ms})
-    yield from run_all("insert_job", jobs)
+    # In this order each deferred reference is found by an index; the other way round every row scans the jobs.
     yield from run_all("insert_revision", revisions)
+    yield from run_all("insert_job", jobs)
 
 
 def _check_output_is_free(row: Params, intake: Intake) -> Script[None]:
@@ -119,16 +120,13 @@ def _revise(changed: Sequence[Intake], now_ms: int) -> Script[set[int | None]]:
     revised: set[int | None] = set()
     next_id = yield from _next_id("next_revision_id")
     for intake in changed:
-        rows = yield from ask(
-            "requeue_revised",
-            job_id=intake.job_id,
-            revision_id=next_id,
-            old_revision_id=intake.old_revision_id,
-            now_ms=now_ms,
+        ids = {"job_id": intake.job_id, "revision_id": next_id, "now_ms": now_ms}
+        free = yield from ask_one(
+            "revisable", job_id=intake.job_id, old_revision_id=intake.old_revision_id, now_ms=now_ms
         )
-        if rows:
-            ids = {"job_id": intake.job_id, "revision_id": next_id, "now_ms": now_ms}
+        if free is not None:
             yield from ask("insert_revision", **(_revision(intake) | ids))
+            yield from ask("requeue_revised", **ids)
             revised.add(intake.job_id)
             next_id += 1
     return revised

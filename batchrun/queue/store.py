@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from batchrun.queue.intake import Intake, swap_generation
 from batchrun.queue.journal import Journal
 from batchrun.queue.leases import ClaimScope, Lease, guarded
 from batchrun.queue.ledger import Books, up_to_date
+from batchrun.queue.processes import is_gone, this_host
 from batchrun.queue.records import (
     Attempt,
     Balance,
@@ -100,17 +100,15 @@ class Queue:
 
     async def start_run(self) -> None:
         """Say that this process works on the queue now."""
-        lease = self._lease()
-        await self._write("start_run", host=socket.gethostname(), pid=os.getpid(), **asdict(lease))
+        lease, host = self._lease(), this_host()
+        for row in await self.read(lambda: ask("living_runs_here", host=host, now_ms=lease.now_ms, run_id=self.run_id)):
+            if is_gone(row["pid"]):
+                await self._write("end_run", run_id=row["run_id"])
+        await self._write("start_run", host=host, pid=os.getpid(), **asdict(lease))
 
     async def renew_run(self) -> None:
-        """Keep the leases of this run alive.
-
-        Raises:
-            StorageError: the run's row is gone.
-        """
-        rows = await self._write("renew_run", **asdict(self._lease()))
-        if not rows:
+        """Keep the leases of this run alive. Raises StorageError when the run's row is gone."""
+        if not await self._write("renew_run", **asdict(self._lease())):
             raise StorageError("this run is no longer known to the queue; was the file replaced? Start again")
 
     async def end_run(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,18 @@ from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderEr
 from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import Job
 from batchrun.run.events import Kind
+from batchrun.run.polling import backoff_s
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
 from batchrun.video.check import ClipFacts, check_clip
 from batchrun.video.download import PartFile, download, flush, sha256_of
 from batchrun.video.place import OccupiedError, part_path, place, quarantine_path, remove_parts
 
-_DOWNLOADS = 4
+_DOWNLOADS = 8
 """Downloads in one go of a clip that arrives broken."""
+_BROKEN_CEILING_S = 5.0
+_SAME_BYTES = 4
+"""So often the very same bytes must come before the clip itself, and not its way here, is called broken."""
 _RETENTION_SLACK_MS = 3_600_000
 
 
@@ -55,29 +60,31 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
     """A whole, checked part file whose digest is on record.
 
     Raises:
-        BrokenClipError: the very same bytes came twice, and they are not a whole clip.
+        BrokenClipError: the very same bytes came again and again, and they are not a whole clip.
         TryLaterError: what comes is not a clip, or is broken differently each time.
     """
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     fresh = part.with_name(f"{part.name}.{carried.tools.queue.run_id}")
     last = ""
-    for _ in range(_DOWNLOADS):
+    for downloads in range(1, _DOWNLOADS + 1):
         got = await carried.free(lambda: _download(carried, fresh), is_api=False)
         carried.tell(Kind.DOWNLOADED)
         try:
             facts = await asyncio.to_thread(_checked, got, part, carried.job.revision.duration_s)
         except NoClipError as error:  # an error page: the clip itself has not been seen yet
-            carried.fresh_url, last = False, str(error)
+            last = str(error)
         except BrokenClipError as error:
-            if got.sha256 in seen:
+            seen[got.sha256] += 1
+            if seen[got.sha256] == _SAME_BYTES:
                 raise
-            seen.add(got.sha256)
             last = str(error)
         else:
             await carried.tools.queue.file_ready(carried.job, got.sha256, got.size_bytes, facts.as_json())
             carried.job = replace(carried.job, file_sha256=got.sha256)
             carried.tell(Kind.CHECKED)
             return
+        carried.fresh_url = False
+        await carried.tools.clock.sleep(backoff_s(downloads, carried.tools.chance.random(), None, _BROKEN_CEILING_S))
     raise TryLaterError(f"download: {last}")
 
 

@@ -51,6 +51,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._bought_since_cap = False
         self._abandoned = False
+        self._said_idle = False
         self.ahead = 1
         self.halts: dict[HaltKind, Halt] = {}
         self.capped: dict[int, Capped] = {}
@@ -138,13 +139,21 @@ class Pool:
             self._wake.clear()
             if not self._stop.drain.is_set():
                 await self._claim(group)
-            if not self._active and (self._stop.drain.is_set() or await self._finished()):
-                return
+            if not self._active:
+                if self._stop.drain.is_set() or await self._finished():
+                    return
+                self._say_idle()
             try:
                 async with self._clock.timeout(_LOOK_AGAIN_S):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _say_idle(self) -> None:
+        if self._intake_closed and not self._said_idle and self._tools is not None:
+            self._said_idle = True
+            text = "waiting for jobs that are put off, or that another run holds"
+            self._tools.observer(Event(Kind.WAITING, detail=text))
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         if self._paid:

@@ -41,9 +41,9 @@ class BalanceGuard:
                 self._left = await self._client.balance() - self._keep
                 self._asked_s = now_s
 
-    def refusal(self, price_usd_micros: int) -> CapReached | None:
-        """A refusal when the price does not fit above the mark."""
-        if self._left is None or price_usd_micros <= self._left:
+    def refusal(self, price_usd_micros: int, before_usd_micros: int) -> CapReached | None:
+        """A refusal when the price does not fit above the mark beside what stands before it in the group."""
+        if self._left is None or before_usd_micros + price_usd_micros <= self._left:
             return None
         return CapReached(Cap(name="keep_balance", scope=Scope(), limit_usd_micros=self._keep), max(self._left, 0))
 
@@ -122,7 +122,7 @@ class Starter:
         """One transaction for the group; who must wait stays in line. The last reason to wait, if any."""
         for guard in self.balances.values():
             await guard.look()
-        group = [waiting for waiting in group if not self._balance_refused(waiting)]
+        group = self._above_the_mark(group)
         if not group or self.closed:
             self._put_back(group)
             return None
@@ -158,13 +158,20 @@ class Starter:
                 decision.attempt_id, AttemptState.VOID, None, "stopped before sending", 0, "stopped"
             )
 
-    def _balance_refused(self, waiting: _Waiting) -> bool:
-        _, _, request, future = waiting
-        guard = self.balances.get(request.batch_id)
-        refusal = guard.refusal(request.price_usd_micros) if guard else None
-        if refusal is not None and not future.done():
-            future.set_result(refusal)
-        return refusal is not None
+    def _above_the_mark(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Who may go on under `keep_balance`; the others hear that they may not."""
+        before: dict[int, int] = {}
+        going: list[_Waiting] = []
+        for waiting in group:
+            _, _, request, future = waiting
+            guard = self.balances.get(request.batch_id)
+            refusal = guard.refusal(request.price_usd_micros, before.get(request.batch_id, 0)) if guard else None
+            if refusal is None:
+                before[request.batch_id] = before.get(request.batch_id, 0) + request.price_usd_micros
+                going.append(waiting)
+            elif not future.done():
+                future.set_result(refusal)
+        return going
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []

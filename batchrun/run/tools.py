@@ -24,7 +24,8 @@ from batchrun.run.starter import Starter
 
 T = TypeVar("T")
 
-_FREE_TRIES = 8
+_FREE_TRIES = 12
+_FREE_CEILING_S = 10.0
 """Uploads and downloads of one go; both cost nothing and go on in a later run."""
 _PUT_OFF_S = 60.0
 _PUT_OFFS = 2
@@ -131,7 +132,7 @@ class Carried:
                     tools.health.failed(str(error))
                 if tries == _FREE_TRIES:
                     raise
-                await tools.clock.sleep(backoff_s(tries, tools.chance.random(), error.retry_after_s))
+                await tools.clock.sleep(backoff_s(tries, tools.chance.random(), error.retry_after_s, _FREE_CEILING_S))
             else:
                 if is_api:
                     tools.health.worked()

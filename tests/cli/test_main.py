@@ -105,10 +105,12 @@ async def test_json_is_one_object_with_the_promised_fields(shop: Shop) -> None:
 
 
 async def test_exit_reasons_name_all_that_applies(shop: Shop) -> None:
-    shop.limits = shop.limits.replace("budget: 100", "budget: 1")
-    shop.rows.append("  - {id: bad, image: 'https://nowhere.invalid/a.png', prompt: x, priority: 9}")
-    shop.add_many(5)
+    shop.rows.append("  - {id: bad, image: 'https://nowhere.invalid/a.png', prompt: x}")
+    shop.write()
     async with emulated() as emulator:
+        assert (await run_process(shop, emulator))[0] == 3
+        shop.limits = shop.limits.replace("budget: 100", "budget: 1")
+        shop.add_many(5)
         code, result, _ = await run_process(shop, emulator)
         reasons = {reason["kind"]: reason for reason in result["exit_reasons"]}  # type: ignore[attr-defined]
         assert code == 8

@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -157,6 +159,17 @@ async def test_nobody_claims_what_a_living_run_holds(queue: Queue, tmp_path: Pat
         assert [one.key for one in await other.claim_queued([scope], 9)] == [job.key]
         (decision,) = await queue.begin_submits([request(job)], PACE)
         assert isinstance(decision, Gone)
+
+
+async def test_the_lease_of_a_process_that_is_gone_is_not_waited_for(
+    queue: Queue, tmp_path: Path, clock: StillClock
+) -> None:
+    (job,) = await claimed(queue, tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    await queue._database._hop(lambda connection: connection.execute("UPDATE runs SET pid = ?", (gone.pid,)))
+    async with opened(tmp_path, clock) as other:
+        assert [one.key for one in await other.claim_queued([await scope_of(queue)], 9)] == [job.key]
 
 
 async def test_a_renewed_lease_holds(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
@@ -317,16 +330,17 @@ async def test_slots_are_held_from_intent_to_the_end_of_the_prediction(queue: Qu
 async def test_an_unknown_attempt_gives_its_slot_back_but_not_its_money(
     queue: Queue, tmp_path: Path, clock: StillClock
 ) -> None:
-    pace = Pace(concurrency=1, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_s=1)
-    jobs = await claimed(queue, tmp_path, 2)
-    first, second = (request(job) for job in jobs)
+    pace = Pace(concurrency=2, per_minute=100, max_unknown=9, stuck_after_ms=3_600_000, send_within_s=1)
+    jobs = await claimed(queue, tmp_path, 3)
+    first, second, third = (request(job) for job in jobs)
     await queue.begin_submits([first], pace)
     await queue.record_unknown(first.attempt_id, "no answer")
-    assert isinstance((await queue.begin_submits([second], pace))[0], NotYet)
-    clock.advance(3601)
-    await queue.renew_run()
+    clock.advance(3000)
     assert isinstance((await queue.begin_submits([second], pace))[0], Started)
-    assert await money(queue, jobs[0]) == (500_000, 0)
+    assert isinstance((await queue.begin_submits([third], pace))[0], NotYet)
+    clock.advance(601)
+    assert isinstance((await queue.begin_submits([third], pace))[0], Started)
+    assert await money(queue, jobs[0]) == (750_000, 0)
 
 
 async def test_too_many_unknown_stop_everything(queue: Queue, tmp_path: Path) -> None:
@@ -379,8 +393,9 @@ REFUSALS = [
     "UPDATE attempts SET price_usd_micros = -1",
     "UPDATE attempts SET price_usd_micros = 0.5",
     "UPDATE queue_identity SET kind = 'other'",
-    "INSERT INTO jobs SELECT job_id + 1, batch_id, key || 'x', state, revision_id, attempt_id, priority, position, price_usd_micros, tags, "
-    "image_path, output_path, output_key, generation, 0, lease_run_id, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL FROM jobs",
+    """INSERT INTO jobs SELECT job_id + 1, batch_id, key || 'x', state, revision_id, attempt_id, priority, position,
+    price_usd_micros, tags, image_path, output_path, output_key, generation, 0, lease_run_id, 0, NULL, NULL, NULL,
+    NULL, NULL, NULL, 0, NULL FROM jobs""",
 ]
 
 

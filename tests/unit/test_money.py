@@ -31,7 +31,7 @@ def test_amounts(text: str, amount: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "abc", "-1", "nan", "inf", "0.0000001", "1e12", "$5", "1,000"])
 def test_what_is_no_amount_is_refused_with_the_value(text: str) -> None:
-    with pytest.raises(ValueError, match="write|decimals") as caught:
+    with pytest.raises(ValueError, match=r"write|decimals") as caught:
         parse_usd(text)
     assert repr(text) in str(caught.value)
 

@@ -15,6 +15,10 @@ INSERT INTO runs (run_id, host, pid, started_ms, lease_until_ms)
 VALUES (:run_id, :host, :pid, :now_ms, :lease_until_ms)
 ON CONFLICT (run_id) DO UPDATE SET lease_until_ms = excluded.lease_until_ms;
 
+-- Runs of this machine that look alive: a process that is gone need not be waited for.
+-- name: living_runs_here
+SELECT run_id, pid FROM runs WHERE host = :host AND lease_until_ms >= :now_ms AND run_id <> :run_id;
+
 -- name: renew_run
 UPDATE runs SET lease_until_ms = :lease_until_ms WHERE run_id = :run_id RETURNING run_id;
 
@@ -84,14 +88,19 @@ UPDATE jobs SET priority = :priority, position = :position, tags = :tags, genera
     output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :output_key ELSE output_key END
 WHERE job_id = :job_id;
 
+-- A job that is not in flight, and that no living run holds, may get a new revision.
+-- name: revisable
+SELECT job_id FROM jobs
+WHERE job_id = :job_id AND revision_id = :old_revision_id
+  AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
+  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
+
 -- A changed job that is not in flight starts over with its new revision.
 -- name: requeue_revised
 UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
     not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
     file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, changed_ms = :now_ms
-WHERE job_id = :job_id AND revision_id = :old_revision_id
-  AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
-  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled') RETURNING job_id;
+WHERE job_id = :job_id AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
 
 -- A job that failed for a passing reason may be tried again.
 -- name: requeue_failed

@@ -1,0 +1,120 @@
+"""`make bench`: the queue against bare sqlite3, and whole runs against the local server, in one table."""
+
+import asyncio
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from batchrun.queue.records import Started
+from batchrun.queue.store import Queue
+from tests.clocks import StillClock
+from tests.conftest import make_picture
+from tests.store.stores import PACE, batch, budget, opened, request, spec, take_in
+
+INGEST = 50_000
+SPENDS = 2_000
+GROUP = 50
+CLIPS = 60
+
+
+def bare_ingest(folder: Path) -> float:
+    """Rows a second of plain executemany with the same columns."""
+    connection = sqlite3.connect(folder / "bare.db")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c TEXT, d TEXT, e INTEGER)")
+    rows = [(n, f"key-{n}", "x" * 64, "a prompt", n) for n in range(INGEST)]
+    begin = time.perf_counter()
+    connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
+    connection.commit()
+    took = time.perf_counter() - begin
+    connection.close()
+    return INGEST / took
+
+
+async def queue_ingest(queue: Queue, folder: Path) -> float:
+    """Jobs a second from checked values to committed rows (two tables, paths compared)."""
+    specs = [spec(f"key-{n}", folder) for n in range(INGEST)]
+    begin = time.perf_counter()
+    await take_in(queue, batch(folder, specs))
+    return INGEST / (time.perf_counter() - begin)
+
+
+async def spends(queue: Queue) -> float:
+    """Claim, reserve under a cap, answer, settle: jobs a second in groups, `synchronous=FULL`."""
+    from batchrun.queue.leases import ClaimScope  # noqa: PLC0415
+
+    (view,) = await queue.batch_views()
+    begin = time.perf_counter()
+    for group in range(SPENDS // GROUP):
+        jobs = await queue.claim_queued([ClaimScope(view.batch_id, 2**60)], GROUP)
+        wishes = [request(job, budget(job, 10**12)) for job in jobs]
+        decisions = await queue.begin_submits(wishes, PACE)
+        assert all(isinstance(one, Started) for one in decisions)
+        await asyncio.gather(
+            *(queue.record_accepted(one.attempt_id, f"p-{group}-{n}", "created") for n, one in enumerate(wishes))
+        )
+        await asyncio.gather(*(queue.record_completed(one.attempt_id, "completed", "https://x/y") for one in wishes))
+    return SPENDS / (time.perf_counter() - begin)
+
+
+def whole_run(folder: Path) -> tuple[float, float]:
+    """Wall and CPU milliseconds a clip of the real command against the local server, which renders small clips."""
+    rows = []
+    for number in range(CLIPS):
+        make_picture(folder / f"{number}.png", number)
+        rows.append(f"  - {{image: {number}.png, prompt: x}}")
+    limits = "{concurrency: 16, per_minute: 100000, budget: 100, poll: 0.05, settle: 1}"
+    (folder / "m.yaml").write_text(f"version: 1\nlimits: {limits}\njobs:\n" + "\n".join(rows) + "\n")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "batchrun", "emulator", "--port", "0", "--speed", "0", "--small"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip().partition("=")[2]
+        environment = os.environ | {"WAVESPEED_BASE_URL": address, "WAVESPEED_API_KEY": "bench"}
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "batchrun", str(folder / "m.yaml"), "-q"],
+            env=environment, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        wall = time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    finally:
+        server.terminate()
+        server.wait()
+    return wall / CLIPS * 1000, cpu / CLIPS * 1000
+
+
+async def measure() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bare = bare_ingest(folder)
+        async with opened(folder, StillClock()) as queue:
+            ingest = await queue_ingest(queue, folder)
+            spent = await spends(queue)
+        runs = folder / "runs"
+        runs.mkdir()
+        wall, cpu = whole_run(runs)
+    return {
+        "bare sqlite3 executemany, rows a second": bare,
+        "enqueue, jobs a second": ingest,
+        "claim + reserve + answer + settle, jobs a second": spent,
+        "whole run with rendering server, wall ms a clip": wall,
+        "whole run, CPU ms a clip of batchrun alone": cpu,
+    }
+
+
+if __name__ == "__main__":
+    figures = asyncio.run(measure())
+    for label, figure in figures.items():
+        print(f"{label:<52} {figure:>12,.1f}")
+    print(json.dumps(figures))
