@@ -319,6 +319,8 @@ class _Handlers:
             for entry in self._world.books.entries
             if (not wanted or entry.prediction_id in wanted) and body.get("billing_type") in (None, entry.kind)
         ]
+        if str(body.get("sort", "")).endswith("DESC"):
+            rows.reverse()
         page, size = int(body.get("page", 1)), min(100, int(body.get("page_size", 10)))
         items = [
             {

@@ -27,6 +27,7 @@ from batchrun.provider.outcome import (
 API = "/api/v3"
 SUBMIT_TIMEOUT_S = 60.0
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MAX_BILLING_PAGES = 1000
 _MICROS_FROM = 10_000
 """An old revision of the billing page writes micro-dollars: no clip costs ten thousand dollars."""
 
@@ -39,6 +40,7 @@ class BillingRow:
     """`deduct` or `refund`."""
     prediction_id: str
     amount_usd_micros: int
+    created_ms: int | None
 
 
 class Client:
@@ -121,6 +123,20 @@ class Client:
         body = {"page": page, "page_size": page_size, "prediction_uuids": prediction_ids, "sort": "created_at ASC"}
         answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
         return [row for item in _items(answer.data) if (row := _billing_row(item)) is not None]
+
+    async def charged_since(self, since_ms: int) -> set[str]:
+        """The predictions that were charged since a moment, newest first until older ones come. Raises: as `result`."""
+        found: set[str] = set()
+        for page in range(1, _MAX_BILLING_PAGES + 1):
+            body = {"page": page, "page_size": 100, "billing_type": "deduct", "sort": "created_at DESC"}
+            answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
+            items = _items(answer.data)
+            rows = [row for item in items if (row := _billing_row(item)) is not None]
+            recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
+            found |= {row.prediction_id for row in recent if row.kind == "deduct"}
+            if len(items) < 100 or len(recent) < len(rows):  # noqa: PLR2004
+                break
+        return found
 
     async def upload_ticket(self, filename: str, size_bytes: int, content_type: str) -> Mapping[str, Any]:
         """A place to PUT a file. (`docs/upload-files-api`) Raises: as `result`."""
@@ -221,4 +237,9 @@ def _billing_row(item: object) -> BillingRow | None:
     if not isinstance(kind, str) or not isinstance(prediction_id, str) or not isinstance(price, (int, Decimal)):
         return None
     micros = int(price) if price >= _MICROS_FROM else _usd(price, "billing")
-    return BillingRow(kind=kind, prediction_id=prediction_id, amount_usd_micros=micros)
+    return BillingRow(
+        kind=kind,
+        prediction_id=prediction_id,
+        amount_usd_micros=micros,
+        created_ms=wire.moment_ms(_field(item, "created_at")),
+    )

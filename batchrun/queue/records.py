@@ -57,6 +57,22 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSubmit:
+    """A submit whose prediction is not known (yet)."""
+
+    attempt_id: str
+    batch: str
+    key: str
+    state: str
+    submitted_ms: int
+    send_by_ms: int
+    answered_ms: int | None
+    """When the wait for its answer was over."""
+    image_url: str
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One claimed job, as it stood when it was read."""
 

@@ -18,22 +18,20 @@ from batchrun.queue.leases import ClaimScope, Lease, guarded
 from batchrun.queue.ledger import Books, up_to_date
 from batchrun.queue.processes import is_gone, this_host
 from batchrun.queue.records import (
-    Attempt,
     Balance,
     Identity,
     Job,
     KnownBatch,
-    KnownJob,
+    OpenSubmit,
     Pace,
-    Revision,
     Scope,
     SubmitDecision,
     SubmitRequest,
     Upload,
 )
+from batchrun.queue.rows import job_of, known_job_of, open_submit_of
 from batchrun.queue.script import Row, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
-from batchrun.queue.states import JobState
 from batchrun.queue.submits import Moment, begin_submits
 
 T = TypeVar("T")
@@ -134,7 +132,7 @@ class Queue:
         if row is None:
             return KnownBatch()
         jobs = yield from ask("known_jobs", batch_id=row["batch_id"])
-        known = {job["key"]: self._known(job) for job in jobs}
+        known = {job["key"]: known_job_of(job, self.real_path) for job in jobs}
         return KnownBatch(self.real_path(row["manifest"]), row["generation"], known)
 
     async def swap_generation(self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake]) -> int:
@@ -160,18 +158,18 @@ class Queue:
         lease = self._lease()
         ready_ms = FAR_FUTURE_MS if put_off_too else self._clock.now_ms()
         rows = await self._journal.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms))
-        return [self._job(row) for row in rows]
+        return [job_of(row, self.real_path) for row in rows]
 
     async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
         """Lease up to `count` jobs to be bought next."""
         lease = self._lease()
         rows = await self._journal.run(lambda: leases.claim_queued(scopes, lease, count))
-        return [self._job(row) for row in rows]
+        return [job_of(row, self.real_path) for row in rows]
 
     async def read_job(self, job_id: int) -> Job:
         """The job as it stands now."""
         row = await self._database.read(lambda: ask_one("read_job", job_id=job_id))
-        return self._job(row)
+        return job_of(row, self.real_path)
 
     async def something_left(self, paid: Sequence[int], scopes: Sequence[ClaimScope]) -> bool:
         """Whether a job is left that will be ready within `PATIENCE_MS`, whoever holds it now."""
@@ -261,6 +259,15 @@ class Queue:
         rows = await self._database.read(lambda: ask("refunds_due", count=count))
         return [(row["attempt_id"], row["prediction_id"]) for row in rows]
 
+    async def open_submits(self) -> list[OpenSubmit]:
+        """Every submit of the queue without a prediction, oldest first."""
+        return [open_submit_of(row) for row in await self.read(lambda: ask("open_submits"))]
+
+    async def predictions_since(self, since_ms: int) -> dict[str, int]:
+        """When each prediction that the queue knows was submitted, by id."""
+        rows = await self.read(lambda: ask("predictions_since", since_ms=since_ms))
+        return {row["prediction_id"]: row["submitted_ms"] for row in rows}
+
     # ------------------------------------------------------------------ the file
 
     async def file_ready(self, job: Job, sha256: str, size_bytes: int, facts: str) -> None:
@@ -326,68 +333,6 @@ class Queue:
     async def _answer(self, script: Callable[..., Script[T]], *args: object) -> T:
         now_ms = self._clock.now_ms()
         return await self._journal.run(lambda: script(*args, now_ms))
-
-    def _job(self, row: Row) -> Job:
-        attempt = upload = None
-        if row["attempt_id"] is not None:
-            attempt = Attempt(
-                attempt_id=row["attempt_id"],
-                state=row["attempt_state"],
-                prediction_id=row["prediction_id"],
-                submitted_ms=row["submitted_ms"],
-                output_url=row["output_url"],
-                price_usd_micros=row["attempt_price_usd_micros"],
-            )
-        if row["upload_url"] is not None:
-            upload = Upload(attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"])
-        return Job(
-            job_id=row["job_id"],
-            batch_id=row["batch_id"],
-            batch=row["batch"],
-            key=row["key"],
-            state=JobState(row["state"]),
-            priority=row["priority"],
-            price_usd_micros=row["price_usd_micros"],
-            output=self.real_path(row["output_path"]),
-            file_sha256=row["file_sha256"],
-            placed_sha256=row["placed_sha256"],
-            failed_attempts=row["failed_attempts"],
-            revision=_revision(row, self.real_path(row["image_path"]) if row["image_path"] else None),
-            attempt=attempt,
-            upload=upload,
-        )
-
-    def _known(self, row: Row) -> KnownJob:
-        return KnownJob(
-            job_id=row["job_id"],
-            key=row["key"],
-            state=JobState(row["state"]),
-            fingerprint=row["fingerprint"],
-            fp_version=row["fp_version"],
-            revision=_revision(row, None),
-            output=self.real_path(row["output_path"]),
-            placed_sha256=row["placed_sha256"],
-            failure_kind=row["failure_kind"],
-            failure_message=row["failure_message"],
-            failed_attempts=row["failed_attempts"],
-            output_url=row["output_url"],
-            completed_ms=row["attempt_finished_ms"],
-        )
-
-
-def _revision(row: Row, image_path: Path | None) -> Revision:
-    return Revision(
-        revision_id=row["revision_id"],
-        take=row["take"],
-        model=row["model"],
-        prompt=row["prompt"],
-        negative_prompt=row["negative_prompt"],
-        guidance_hundredths=row["guidance_hundredths"],
-        duration_s=row["duration_s"],
-        image_path=image_path,
-        image_url=row["image_url"],
-        image_sha256=row["image_sha256"],
-    )
 
 
 def _attempt_id(job: Job) -> str:

@@ -95,9 +95,15 @@ class Pool:
             price = min(scope.price_below_usd_micros, job.price_usd_micros)
             self._scopes[job.batch_id] = replace(scope, price_below_usd_micros=price)
 
+    def wake(self) -> None:
+        """A job has got a new state: there may be something to claim."""
+        self._wake.set()
+
     def watch(self, event: Event) -> None:
         """Hear what the workers do."""
         self.bought += event.kind in (Kind.ACCEPTED, Kind.UNKNOWN)
+        if event.kind is Kind.UNKNOWN and self._tools is not None:
+            self._tools.reconciler.look()
         if event.kind is Kind.INTENT:
             self._bought_since_cap = True
             self._preparing.pop((event.batch, event.key), None)
@@ -115,6 +121,7 @@ class Pool:
                     group.create_task(tools.starter.run(), name="starter"),
                     group.create_task(tools.poller.run(), name="poller"),
                     group.create_task(self._renew(), name="lease"),
+                    group.create_task(tools.reconciler.run(), name="reconciler"),
                     group.create_task(self._obey(), name="stop"),
                 ]
                 await self._feed(group)
@@ -152,7 +159,7 @@ class Pool:
     def _say_idle(self) -> None:
         if self._intake_closed and not self._said_idle and self._tools is not None:
             self._said_idle = True
-            text = "waiting for jobs that are put off, or that another run holds"
+            text = "waiting for jobs that are put off, of unknown outcome, or held by another run"
             self._tools.observer(Event(Kind.WAITING, detail=text))
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
@@ -196,6 +203,8 @@ class Pool:
             return False
         scopes = [] if self.halts else [scope for scope in self._scopes.values() if scope.may_hold_something]
         if await self._queue.something_left(self._paid, scopes):
+            return False
+        if self._tools is not None and await self._tools.reconciler.hopeful():
             return False
         return bool(self.halts) or not self._reopen_after_cap()
 

@@ -26,6 +26,7 @@ from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import GIVE_UP_AFTER_S, Health
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Capped, Pool
+from batchrun.run.reconcile import Reconciler
 from batchrun.run.starter import BalanceGuard, Starter
 from batchrun.run.stop import Stop
 from batchrun.run.tools import Ending, Tools
@@ -262,7 +263,8 @@ class Session:
             options.give_up_after_s,
         )
         poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._chance)
-        starter = Starter(queue, self._clock, _pace(limits), observe)
+        reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s)
+        starter = Starter(queue, self._clock, _pace(limits), observe, hopeful=reconciler.hopeful)
         tools = Tools(
             queue=queue,
             client=client,
@@ -270,6 +272,7 @@ class Session:
             clock=self._clock,
             starter=starter,
             poller=poller,
+            reconciler=reconciler,
             health=health,
             observer=observe,
             chance=self._chance,
@@ -288,6 +291,8 @@ class Session:
     def _pace(self, tools: Tools, pool: Pool, limits: Limits) -> None:
         tools.starter.pace = _pace(limits)
         tools.poller.floor_s = limits.poll_s
+        tools.reconciler.poll_s, tools.reconciler.settle_s = limits.poll_s, limits.settle_s
+        tools.reconciler.look()  # it may be pausing by the numbers from before
         tools.poller.stuck_after_s = limits.stuck_after_s
         pool.ahead = min(limits.concurrency, _MAX_AHEAD)
 

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,18 @@ from typing import Any
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import ProviderError
-from batchrun.queue.records import Cap, CapReached, Closed, NotYet, Pace, Scope, Started, SubmitDecision, SubmitRequest
+from batchrun.queue.records import (
+    Cap,
+    CapReached,
+    Closed,
+    NotYet,
+    Pace,
+    Scope,
+    Started,
+    SubmitDecision,
+    SubmitRequest,
+    TooManyUnknown,
+)
 from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
@@ -65,6 +77,8 @@ class Starter:
     """By batch; only those with `keep_balance`."""
     keeping: set["asyncio.Task[Any]"] = field(default_factory=set)
     """Facts being written down; a run ends only after them."""
+    hopeful: Callable[[], Awaitable[bool]] | None = None
+    """Whether submits of unknown outcome may still be settled by themselves."""
     closed: bool = False
     _ready: list[_Waiting] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -133,6 +147,12 @@ class Starter:
 
     async def _begin(self, group: list[_Waiting]) -> NotYet | None:
         decisions = await self.queue.begin_submits([request for _, _, request, _ in group], self.pace)
+        if isinstance(decisions[0], TooManyUnknown) and self.hopeful is not None and await self.hopeful():
+            self._say(
+                f"{decisions[0].count} submits with unknown outcome: looking for them before anything new is bought"
+            )
+            self._put_back(group)
+            return NotYet("unknown", None)
         return await self._tell(group, decisions)
 
     async def _tell(self, group: list[_Waiting], decisions: list[SubmitDecision]) -> NotYet | None:

@@ -20,6 +20,7 @@ from batchrun.run.halts import Halt
 from batchrun.run.health import Health
 from batchrun.run.poller import Poller
 from batchrun.run.polling import backoff_s
+from batchrun.run.reconcile import Reconciler
 from batchrun.run.starter import Starter
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Tools:
     clock: Clock
     starter: Starter
     poller: Poller
+    reconciler: Reconciler
     health: Health
     observer: Observer
     chance: random.Random

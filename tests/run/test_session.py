@@ -8,6 +8,7 @@ import pytest
 
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
+from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, ManifestError, QueueError
 from batchrun.queue.states import JobState
@@ -221,25 +222,74 @@ async def test_the_storm(shop: Shop) -> None:
             check_clip(shop.output(f"job-{number:02}"), 5)
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.SUBMIT_DROP_AFTER, Fault.SUBMIT_502_AFTER, Fault.SUBMIT_NO_ID, Fault.SUBMIT_500]
-)
-async def test_an_unknown_outcome_is_never_sent_again(shop: Shop, fault: Fault) -> None:
-    shop.add("a")
+LOST_ANSWERS = [Fault.SUBMIT_DROP_AFTER, Fault.SUBMIT_502_AFTER, Fault.SUBMIT_NO_ID, Fault.SUBMIT_TRUNCATED]
+
+
+@pytest.mark.parametrize("fault", LOST_ANSWERS)
+async def test_a_lost_answer_is_found_by_the_marker_of_its_upload(shop: Shop, fault: Fault) -> None:
+    shop.limits = shop.limits.replace("budget", "max_unknown: 9, budget")
+    shop.add("a", seed=1).add("b", seed=1, prompt="The same picture").add("c")
     async with emulated({fault: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 3, "total": 3})
+        assert len(emulator.world.submits) == 3
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 750_000
+
+
+async def test_a_lost_answer_with_a_public_picture_is_found_by_equal_inputs(shop: Shop) -> None:
+    async with emulated() as emulator:
+        url = await _public_picture(emulator, shop)
+        shop.rows.append(f"  - {{id: one, image: '{url}', prompt: This}}")
+        shop.rows.append(f"  - {{id: two, image: '{url}', prompt: That, guidance_scale: 0.3}}")
+        shop.write()
+        emulator.world.dice.chances = {Fault.SUBMIT_DROP_AFTER: 1.0}
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 2, "total": 2})
+
+
+async def _public_picture(emulator: Emulator, shop: Shop) -> str:
+    ticket_id, ticket = emulator.store.ticket("public.png", 1, "image/png")
+    make_picture(emulator.store.upload_path(ticket_id, ticket.name))
+    return emulator.store.upload_url(ticket_id)
+
+
+async def test_hidden_inputs_prove_nothing(shop: Shop) -> None:
+    """Something that may be ours stands in the list: neither adopted nor void, and the money stays held."""
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"unknown": 1, "total": 1})
         assert result.balance.held_usd_micros == 250_000
+        assert len(emulator.world.submits) == 1
+
+
+async def test_without_a_witness_absence_proves_nothing(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_BEFORE: 1.0}) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"unknown": 1, "total": 1})
         emulator.world.dice.chances = {}
-        await run_shop(shop, emulator)
-        assert emulator.world.dice.thrown == {fault: 1}
-        assert len(emulator.world.submits) == (0 if fault is Fault.SUBMIT_500 else 1)
+        again = await run_shop(shop, emulator)
+        assert (code_of(again), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
+
+
+async def test_with_all_the_evidence_a_submit_that_created_nothing_is_void_and_bought_anew(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_500: 1.0}) as emulator:
+        assert counts(await run_shop(shop, emulator)) == {"unknown": 1, "total": 1}
+        emulator.world.dice.chances = {}
+        shop.add("b").add("c")  # later predictions of ours: the witnesses
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 3, "total": 3})
+        assert len(emulator.world.submits) == 3
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 750_000
+        assert result.balance.held_usd_micros == 0
 
 
 async def test_too_many_unknown_outcomes_end_the_run(shop: Shop) -> None:
     shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 2, max_unknown: 2")
     shop.add_many(6)
-    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}) as emulator:
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 4, "unknown": 2, "total": 6})
         assert len(emulator.world.submits) == 2

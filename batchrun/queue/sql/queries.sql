@@ -185,6 +185,21 @@ WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_si
 SELECT count(*) AS unknown FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown';
 
+-- Submits without a prediction: under way, or of unknown outcome.
+-- name: open_submits
+SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.image_url AS sent_url, b.name AS batch, j.key,
+       r.revision_id, r.take, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url,
+       r.image_sha256
+FROM attempts a
+JOIN jobs j ON j.job_id = a.job_id
+JOIN batches b ON b.batch_id = a.batch_id
+JOIN revisions r ON r.revision_id = a.revision_id
+WHERE a.state IN ('submitting', 'unknown', 'running') AND a.state IN ('submitting', 'unknown')
+ORDER BY a.submitted_ms;
+
+-- name: predictions_since
+SELECT prediction_id, submitted_ms FROM attempts WHERE submitted_ms >= :since_ms AND prediction_id IS NOT NULL;
+
 -- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
 -- name: recent_starts
 SELECT answered_ms, submitted_ms FROM attempts

@@ -1,0 +1,91 @@
+"""Rows to records."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, Revision, Upload
+from batchrun.queue.script import Row
+from batchrun.queue.states import JobState
+
+RealPath = Callable[[str], Path]
+
+
+def job_of(row: Row, real_path: RealPath) -> Job:
+    """A claimed job, from `read_job`."""
+    attempt = upload = None
+    if row["attempt_id"] is not None:
+        attempt = Attempt(
+            attempt_id=row["attempt_id"],
+            state=row["attempt_state"],
+            prediction_id=row["prediction_id"],
+            submitted_ms=row["submitted_ms"],
+            output_url=row["output_url"],
+            price_usd_micros=row["attempt_price_usd_micros"],
+        )
+    if row["upload_url"] is not None:
+        upload = Upload(attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"])
+    return Job(
+        job_id=row["job_id"],
+        batch_id=row["batch_id"],
+        batch=row["batch"],
+        key=row["key"],
+        state=JobState(row["state"]),
+        priority=row["priority"],
+        price_usd_micros=row["price_usd_micros"],
+        output=real_path(row["output_path"]),
+        file_sha256=row["file_sha256"],
+        placed_sha256=row["placed_sha256"],
+        failed_attempts=row["failed_attempts"],
+        revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
+        attempt=attempt,
+        upload=upload,
+    )
+
+
+def known_job_of(row: Row, real_path: RealPath) -> KnownJob:
+    """What the queue knows of a job, from `known_jobs`."""
+    return KnownJob(
+        job_id=row["job_id"],
+        key=row["key"],
+        state=JobState(row["state"]),
+        fingerprint=row["fingerprint"],
+        fp_version=row["fp_version"],
+        revision=_revision(row, None),
+        output=real_path(row["output_path"]),
+        placed_sha256=row["placed_sha256"],
+        failure_kind=row["failure_kind"],
+        failure_message=row["failure_message"],
+        failed_attempts=row["failed_attempts"],
+        output_url=row["output_url"],
+        completed_ms=row["attempt_finished_ms"],
+    )
+
+
+def open_submit_of(row: Row) -> OpenSubmit:
+    """A submit without a prediction, from `open_submits`."""
+    return OpenSubmit(
+        attempt_id=row["attempt_id"],
+        batch=row["batch"],
+        key=row["key"],
+        state=row["state"],
+        submitted_ms=row["submitted_ms"],
+        send_by_ms=row["send_by_ms"],
+        answered_ms=row["answered_ms"],
+        image_url=row["sent_url"],
+        revision=_revision(row, None),
+    )
+
+
+def _revision(row: Row, image_path: Path | None) -> Revision:
+    return Revision(
+        revision_id=row["revision_id"],
+        take=row["take"],
+        model=row["model"],
+        prompt=row["prompt"],
+        negative_prompt=row["negative_prompt"],
+        guidance_hundredths=row["guidance_hundredths"],
+        duration_s=row["duration_s"],
+        image_path=image_path,
+        image_url=row["image_url"],
+        image_sha256=row["image_sha256"],
+    )

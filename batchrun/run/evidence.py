@@ -1,0 +1,125 @@
+"""Which prediction belongs to which submit of unknown outcome, and what may be concluded when none does. Pure.
+
+Rules: design, section 4a. An echoed picture address that belongs to one attempt alone is proof; equal inputs are proof
+only one to one; what cannot be told apart is left alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from batchrun.provider.outcome import Prediction
+
+SLACK_MS = 180_000
+"""The provider's clock and ours may differ so much."""
+OLDEST_MS = 6 * 86_400_000
+"""An older attempt cannot be judged by a list that reaches back seven days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAttempt:
+    """A submit whose prediction is not known. Times in milliseconds."""
+
+    attempt_id: str
+    batch: str
+    key: str
+    model: str
+    unknown: bool
+    """Its outcome is unknown; otherwise its answer may still come."""
+    submitted_ms: int
+    until_ms: int
+    """The request cannot have arrived after this."""
+    inputs: Mapping[str, object]
+    """What was sent."""
+    is_marked: bool
+    """The picture's address belongs to this attempt alone."""
+
+
+class Fit(Enum):
+    """How a prediction fits an attempt."""
+
+    NO = 0
+    MAYBE = 1
+    """Nothing speaks against it, nothing proves it."""
+    EQUAL = 2
+    """Everything that was sent is echoed, but others may have sent the same."""
+    MARKED = 3
+    """The echoed picture belongs to this attempt alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one complete sweep of the list shows."""
+
+    found: Mapping[str, str] = field(default_factory=dict)
+    """Prediction by attempt."""
+    unclear: frozenset[str] = frozenset()
+    """Attempts for which some prediction in the list may be theirs."""
+    witnessed: frozenset[str] = frozenset()
+    """Attempts after which the list shows a later prediction of ours: it is fresh enough to judge them."""
+
+
+def fit(attempt: OpenAttempt, prediction: Prediction) -> Fit:
+    """How well a prediction that belongs to no attempt of ours fits this one."""
+    created_ms = prediction.created_ms
+    if created_ms is not None and not attempt.submitted_ms - SLACK_MS <= created_ms <= attempt.until_ms + SLACK_MS:
+        return Fit.NO
+    if prediction.model is not None and prediction.model != attempt.model:
+        return Fit.NO
+    image = prediction.inputs.get("image")
+    if image is None:
+        return Fit.MAYBE
+    if image != attempt.inputs["image"]:
+        return Fit.NO
+    if attempt.is_marked:
+        return Fit.MARKED
+    shown = {name: value for name, value in prediction.inputs.items() if name in attempt.inputs}
+    return Fit.EQUAL if all(_same(value, attempt.inputs[name]) for name, value in shown.items()) else Fit.NO
+
+
+def _same(one: object, other: object) -> bool:
+    """JSON numbers come as Decimal, and 0.5 may come as 0.50."""
+    if isinstance(other, (int, float)) and not isinstance(one, str):
+        return one == other or str(one).rstrip("0") == str(other).rstrip("0")
+    return one == other
+
+
+def judge(attempts: Sequence[OpenAttempt], listed: Sequence[Prediction], ours: Mapping[str, int]) -> Verdict:
+    """What a complete sweep shows.
+
+    Args:
+        attempts: every attempt of the queue without a prediction.
+        listed: the sweep, without doubles.
+        ours: when each prediction that the queue knows was submitted, by id.
+    """
+    strangers = [prediction for prediction in listed if prediction.prediction_id not in ours]
+    fits = {(one.attempt_id, other.prediction_id): fit(one, other) for one in attempts for other in strangers}
+    found: dict[str, str] = {}
+    unclear: set[str] = set()
+    for attempt in attempts:
+        candidates = [one for one in strangers if fits[attempt.attempt_id, one.prediction_id] is not Fit.NO]
+        match = _certain(attempt, candidates, attempts, fits)
+        if match is not None and attempt.unknown:
+            found[attempt.attempt_id] = match
+        elif candidates:
+            unclear.add(attempt.attempt_id)
+    seen = [ours[one.prediction_id] for one in listed if one.prediction_id in ours]
+    newest_ms = max(seen, default=0)
+    witnessed = frozenset(one.attempt_id for one in attempts if newest_ms > one.until_ms)
+    return Verdict(found, frozenset(unclear), witnessed)
+
+
+def _certain(
+    attempt: OpenAttempt,
+    candidates: Sequence[Prediction],
+    attempts: Sequence[OpenAttempt],
+    fits: Mapping[tuple[str, str], Fit],
+) -> str | None:
+    marked = [one for one in candidates if fits[attempt.attempt_id, one.prediction_id] is Fit.MARKED]
+    if len(marked) == 1:
+        return marked[0].prediction_id
+    if marked or len(candidates) != 1 or fits[attempt.attempt_id, candidates[0].prediction_id] is not Fit.EQUAL:
+        return None
+    (candidate,) = candidates
+    rivals = [one for one in attempts if fits[one.attempt_id, candidate.prediction_id] is not Fit.NO]
+    return candidate.prediction_id if rivals == [attempt] else None
