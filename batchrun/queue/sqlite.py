@@ -17,6 +17,7 @@ from batchrun.queue.script import Call, Row, Rows, Script, ScriptFactory
 from batchrun.queue.statements import migrations, statements
 
 _BUSY_TIMEOUT_S = 60.0
+_WAL_TRIES = 100
 _OLDEST_SQLITE = (3, 37, 0)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
 
@@ -122,7 +123,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
     try:
         _check_is_queue(connection, path)  # before anything is changed: it may be somebody else's file
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection)
@@ -146,11 +147,31 @@ def _migrate(connection: sqlite3.Connection) -> None:
         raise
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a new file to the write-ahead log. SQLite does not wait for a second process that does the same."""
+    for _ in range(_WAL_TRIES):
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            connection.execute("BEGIN IMMEDIATE")  # this does wait, until the other one is done
+            connection.execute("ROLLBACK")
+        else:
+            if mode == "wal":
+                return
+    raise StorageError("the queue's file cannot use a write-ahead log; is it on a local disk?")
+
+
 def _check_is_queue(connection: sqlite3.Connection, path: Path) -> None:
-    version, newest = _version(connection), migrations("sqlite")[-1][0]
+    newest = migrations("sqlite")[-1][0]
+    connection.execute("BEGIN")  # one snapshot: another process may be making the queue just now
+    version = _version(connection)
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    connection.execute("ROLLBACK")
     if version > newest:
         raise QueueError(f"{path} was made by a newer batchrun (version {version}, this one knows {newest}); upgrade")
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    if version == 0 and tables:
         raise QueueError(f"{path} is not a queue: it is another program's SQLite database")
 
 

@@ -1,7 +1,6 @@
 """From a queued job to a prediction of ours: picture, upload, turn in line, the one POST, its answer on disk."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
 from batchrun.manifest.catalogue import models
@@ -23,6 +22,7 @@ from batchrun.queue.states import AttemptState, JobState
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
 from batchrun.run.polling import backoff_s
+from batchrun.run.sent import inputs_of
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.place import is_foreign
 
@@ -116,24 +116,10 @@ async def _submit(carried: Carried, request: SubmitRequest, started: Started) ->
     """The one POST of the attempt, and what came back, written down."""
     carried.tell(Kind.INTENT, usd_micros=request.price_usd_micros)
     outcome = await carried.tools.client.submit(
-        carried.job.revision.model, _inputs(carried.job, request), started.send_by_boot_s
+        carried.job.revision.model, inputs_of(carried.job.revision, request.image_url), started.send_by_boot_s
     )
     carried.tell(Kind.ANSWERED)
     return await _record(carried, request, outcome)
-
-
-def _inputs(job: Job, request: SubmitRequest) -> Mapping[str, object]:
-    """The documented fields only; what is empty is left out."""
-    revision = job.revision
-    inputs: dict[str, object] = {
-        "prompt": revision.prompt,
-        "image": request.image_url,
-        "guidance_scale": revision.guidance_hundredths / 100,
-        "duration": revision.duration_s,
-    }
-    if revision.negative_prompt:
-        inputs["negative_prompt"] = revision.negative_prompt
-    return inputs
 
 
 async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutcome) -> Ending | None:

@@ -17,6 +17,7 @@ from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.evidence import OLDEST_MS, SLACK_MS, OpenAttempt, Verdict, judge
+from batchrun.run.sent import inputs_of
 
 _SWEEPS = 3
 _PAGE = 100
@@ -183,21 +184,14 @@ def _until_ms(one: OpenSubmit) -> int:
 
 
 def _attempt(one: OpenSubmit) -> OpenAttempt:
-    revision = one.revision
-    inputs: dict[str, object] = {
-        "prompt": revision.prompt,
-        "image": one.image_url,
-        "guidance_scale": revision.guidance_hundredths / 100,
-        "duration": revision.duration_s,
-    }
     return OpenAttempt(
         attempt_id=one.attempt_id,
         batch=one.batch,
         key=one.key,
-        model=revision.model,
+        model=one.revision.model,
         unknown=one.state == AttemptState.UNKNOWN,
         submitted_ms=one.submitted_ms,
         until_ms=_until_ms(one),
-        inputs=inputs | ({"negative_prompt": revision.negative_prompt} if revision.negative_prompt else {}),
-        is_marked=revision.image_url is None,
+        inputs=inputs_of(one.revision, one.image_url),
+        is_marked=one.revision.image_url is None,
     )

@@ -1,0 +1,110 @@
+"""Which prediction belongs to which unknown submit: never a wrong one, whatever the list holds."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrun.provider.outcome import Prediction, Progress
+from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, fit, judge
+
+NOW = 1_800_000_000_000
+MODEL = "kwaivgi/kling-v1.6-i2v-standard"
+
+
+def attempt(
+    name: str, *, marked: bool = True, unknown: bool = True, at: int = NOW, image: str | None = None, prompt: str = "x"
+) -> OpenAttempt:
+    inputs = {"prompt": prompt, "image": image or f"https://m/{name}.png", "guidance_scale": 0.5, "duration": 5}
+    return OpenAttempt(
+        attempt_id=name, batch="b", key=name, model=MODEL, unknown=unknown, submitted_ms=at, until_ms=at + 60_000,
+        inputs=inputs, is_marked=marked,
+    )  # fmt: skip
+
+
+def prediction(name: str, inputs: dict[str, object] | None = None, *, at: int | None = NOW) -> Prediction:
+    return Prediction(
+        prediction_id=name, model=MODEL, progress=Progress.RUNNING, status_word="x", outputs=(), code=0, error="",
+        created_ms=at, inputs=inputs or {},
+    )  # fmt: skip
+
+
+def echo(one: OpenAttempt) -> dict[str, object]:
+    return dict(one.inputs) | {"guidance_scale": Decimal("0.50")}
+
+
+A = attempt("a")
+URL = attempt("u", marked=False, image="https://shop/u.png")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [
+        (A, prediction("p", echo(A)), Fit.MARKED),
+        (A, prediction("p", echo(A) | {"image": "https://m/other.png"}), Fit.NO),
+        (A, prediction("p"), Fit.MAYBE),
+        (A, prediction("p", echo(A), at=NOW + 60_000 + SLACK_MS + 1), Fit.NO),
+        (A, prediction("p", echo(A), at=NOW - SLACK_MS - 1), Fit.NO),
+        (A, prediction("p", echo(A), at=None), Fit.MARKED),
+        (A, replace(prediction("p"), model="other"), Fit.NO),
+        (URL, prediction("p", echo(URL)), Fit.EQUAL),
+        (URL, prediction("p", echo(URL) | {"prompt": "y"}), Fit.NO),
+        (URL, prediction("p", echo(URL) | {"duration": 10}), Fit.NO),
+    ],
+)
+def test_how_a_prediction_fits(one: OpenAttempt, other: Prediction, wanted: Fit) -> None:
+    assert fit(one, other) is wanted
+
+
+def test_a_marker_is_proof_also_among_strangers() -> None:
+    listed = [prediction("s1"), prediction("p", echo(A)), prediction("s2")]
+    assert judge([A], listed, {}).found == {"a": "p"}
+
+
+def test_equal_inputs_are_proof_only_one_to_one() -> None:
+    twin = attempt("v", marked=False, image="https://shop/u.png")
+    assert judge([URL], [prediction("p", echo(URL))], {}).found == {"u": "p"}
+    assert judge([URL], [prediction("p", echo(URL)), prediction("q", echo(URL))], {}).found == {}
+    assert judge([URL, twin], [prediction("p", echo(URL))], {}).found == {}
+    assert judge([URL], [prediction("p", echo(URL)), prediction("hidden")], {}).found == {}
+
+
+def test_an_answer_that_may_still_come_is_not_taken_away() -> None:
+    going = attempt("u", marked=False, image="https://shop/u.png", unknown=False)
+    verdict = judge([going], [prediction("p", echo(going))], {})
+    assert (verdict.found, verdict.unclear) == ({}, {"u"})
+
+
+def test_our_own_known_predictions_are_nobody_elses() -> None:
+    verdict = judge([A], [prediction("known")], {"known": NOW})
+    assert (verdict.found, verdict.unclear) == ({}, frozenset())
+
+
+def test_only_a_later_prediction_of_ours_is_a_witness() -> None:
+    assert judge([A], [prediction("k")], {"k": A.until_ms}).witnessed == frozenset()
+    assert judge([A], [prediction("k")], {"k": A.until_ms + 1}).witnessed == {"a"}
+    assert judge([A], [], {"k": A.until_ms + 1}).witnessed == frozenset()
+
+
+@given(st.data())
+def test_nothing_is_ever_adopted_wrongly(data: st.DataObject) -> None:
+    """Some submits created a prediction, some did not; strangers and hidden inputs stand between them."""
+    attempts = [attempt(f"a{n}") for n in range(data.draw(st.integers(1, 4)))]
+    truth: dict[str, str] = {}
+    listed: list[Prediction] = []
+    for one in attempts:
+        if data.draw(st.booleans()):
+            truth[one.attempt_id] = f"p-{one.attempt_id}"
+            shown = data.draw(st.booleans())
+            listed.append(prediction(truth[one.attempt_id], echo(one) if shown else None))
+    for number in range(data.draw(st.integers(0, 3))):
+        inputs = data.draw(st.sampled_from([None, echo(attempt("stranger"))]))
+        listed.append(prediction(f"s{number}", inputs))
+    verdict = judge(attempts, data.draw(st.permutations(listed)), {})
+    for attempt_id, prediction_id in verdict.found.items():
+        assert truth[attempt_id] == prediction_id
+    for one in attempts:  # what exists is found, or at least never taken for absent
+        if one.attempt_id in truth:
+            assert one.attempt_id in verdict.found or one.attempt_id in verdict.unclear
