@@ -187,6 +187,8 @@ class Client:
             raise NotAllowedError(message, status)
         if status == 404 and answer.enveloped:  # noqa: PLR2004
             raise NotFoundError(message)
+        if ok and answer.enveloped and doing == "upload":
+            raise RefusedError(message)  # how the provider says that it does not like the file, whatever the code
         if status in _RETRYABLE or not answer.enveloped:
             raise TryLaterError(message, raw.retry_after_s, throttled=status == 429)  # noqa: PLR2004
         raise RefusedError(message)

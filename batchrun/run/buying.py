@@ -13,6 +13,7 @@ from batchrun.provider.outcome import (
     ProviderError,
     RefusalKind,
     Refused,
+    RefusedError,
     SubmitOutcome,
     Unknown,
 )
@@ -42,6 +43,8 @@ async def buy(carried: Carried) -> Ending | None:
     try:
         upload = await _upload(carried)
     except PictureError as error:
+        return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
+    except RefusedError as error:
         return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
     except NotAllowedError:
         raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batchrun.clock import Clock
 from batchrun.provider.outcome import NotAllowedError
@@ -180,6 +181,8 @@ class Pool:
                 self._preparing[job.batch, job.key] = job.job_id
             task = group.create_task(self._carry(job), name=f"job {job.batch}/{job.key}")
             self._active[job.job_id] = task
+            # Not in the coroutine's own `finally`: a task that is cancelled before its first step never runs any.
+            task.add_done_callback(partial(self._left, job))
 
     async def _carry(self, job: Job) -> None:
         if self._tools is None:
@@ -192,10 +195,12 @@ class Pool:
             self._abandoned = True  # who may not ask for results cannot collect anything
             self.halt(halt_of_error(error))
             await self._queue.release(job)
-        finally:
-            self._active.pop(job.job_id, None)
-            self._preparing.pop((job.batch, job.key), None)
-            self._wake.set()
+
+    def _left(self, job: Job, _: "asyncio.Task[None]") -> None:
+        """The worker of a job has ended, however."""
+        self._active.pop(job.job_id, None)
+        self._preparing.pop((job.batch, job.key), None)
+        self._wake.set()
 
     async def _finished(self) -> bool:
         """Whether nothing is left that this run should do or wait for."""

@@ -289,6 +289,17 @@ async def test_tickets_that_ask_for_something_unsafe_are_refused(
             await picture_url(client, tmp_path)
 
 
+async def test_a_file_that_the_provider_does_not_like_is_refused_and_not_asked_again(tmp_path: Path) -> None:
+    """Source: the official client's tests: HTTP 200 with envelope code 500 and a word about the file type."""
+
+    async def picky(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"code": 500, "message": "unsupported file type", "data": None})
+
+    async with scripted(picky) as base_url, client_of(base_url) as client:
+        with pytest.raises(RefusedError, match="unsupported file type"):
+            await picture_url(client, tmp_path)
+
+
 async def test_a_submit_is_never_repeated_on_a_connection_that_the_server_closed() -> None:
     """A kept-alive connection that dies under a POST: the answer is unknown, and the POST is not sent again."""
     posts = 0

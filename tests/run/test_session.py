@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, ManifestError, QueueError
+from batchrun.queue.leases import ClaimScope
+from batchrun.queue.records import Job
 from batchrun.queue.states import JobState
-from batchrun.run import summary
+from batchrun.queue.store import Queue
+from batchrun.run import session, summary
 from batchrun.run.events import Event, Kind
 from batchrun.run.session import Result
 from batchrun.run.stop import Stop
@@ -429,6 +433,25 @@ async def test_the_first_signal_drains(shop: Shop) -> None:
         again = await run_shop(shop, emulator)
         assert code_of(again) is ExitCode.DONE
         assert len(emulator.world.submits) == 8
+
+
+async def test_a_signal_between_a_claim_and_the_first_step_of_its_worker(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is cancelled before it begins runs no `finally` of its own: the run must end all the same."""
+    stop = Stop()
+
+    class StoppedAtTheClaim(Queue):
+        async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
+            jobs = await super().claim_queued(scopes, count)
+            stop.ask(2)
+            return jobs
+
+    monkeypatch.setattr(session, "Queue", StoppedAtTheClaim)
+    shop.add_many(3)
+    async with emulated() as emulator:
+        result = await asyncio.wait_for(run_shop(shop, emulator, stop=stop), 10)
+        assert (code_of(result), emulator.world.submits) == (ExitCode.INTERRUPTED, [])
 
 
 async def test_the_second_signal_leaves_now_and_loses_nothing(shop: Shop) -> None:
