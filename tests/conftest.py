@@ -21,8 +21,9 @@ from batchrun.emulator.world import Account, World
 from batchrun.manifest.read import load_manifest
 from batchrun.provider.urls import origin_of
 from batchrun.run.events import Event, Kind
-from batchrun.run.session import Options, Result, Session
+from batchrun.run.session import Session
 from batchrun.run.stop import Stop
+from batchrun.run.terms import Options, Result
 
 KEY = "wsk_a-key-that-must-not-leak"
 TINY_PX = 64 * 64

@@ -24,9 +24,10 @@ from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url, is_loopback
 from batchrun.run import summary
-from batchrun.run.session import Options, Result, Session, origin
+from batchrun.run.session import Session, origin
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
+from batchrun.run.terms import Options, Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ An answer is recorded by its attempt's id, whoever holds the lease and whatever 
 never thrown away. The job's own state follows only where it is still about that attempt.
 """
 
+from enum import Enum
+
 from batchrun.queue.script import Script, ask
 
 
@@ -96,9 +98,18 @@ def record_failed(
     return True
 
 
-def record_refunded(attempt_id: str, now_ms: int) -> Script[None]:
-    """The provider's billing shows the refund."""
-    yield from ask("ledger_refunded", attempt_id=attempt_id, now_ms=now_ms)
+class RefundSeen(Enum):
+    """What the provider's billing says of a failed attempt, as the statement that books it."""
+
+    REFUNDED = "ledger_refunded"
+    NEVER_CHARGED = "ledger_void"
+    DENIED = "ledger_refund_denied"
+    """Nothing within the provider's time; it counts as spent."""
+
+
+def record_refund(attempt_id: str, seen: RefundSeen, now_ms: int) -> Script[None]:
+    """What became of the money of a failed attempt, once and for all."""
+    yield from ask(seen.value, attempt_id=attempt_id, now_ms=now_ms)
 
 
 def _requeue_or_fail(

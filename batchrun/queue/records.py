@@ -73,6 +73,17 @@ class OpenSubmit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefundDue:
+    """A failed attempt whose money has not come back yet."""
+
+    attempt_id: str
+    batch_id: int
+    prediction_id: str
+    amount_usd_micros: int
+    failed_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One claimed job, as it stood when it was read."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, Revision, Upload
+from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, RefundDue, Revision, Upload
 from batchrun.queue.script import Row
 from batchrun.queue.states import JobState
 
@@ -88,4 +88,15 @@ def _revision(row: Row, image_path: Path | None) -> Revision:
         image_path=image_path,
         image_url=row["image_url"],
         image_sha256=row["image_sha256"],
+    )
+
+
+def refund_due_of(row: Row) -> RefundDue:
+    """Money that may come back, from `refunds_due`."""
+    return RefundDue(
+        attempt_id=row["attempt_id"],
+        batch_id=row["batch_id"],
+        prediction_id=row["prediction_id"],
+        amount_usd_micros=row["price_usd_micros"],
+        failed_ms=row["finished_ms"],
     )

@@ -11,6 +11,7 @@ from batchrun.clock import Clock
 from batchrun.errors import StorageError
 from batchrun.manifest.jobs import Batch
 from batchrun.queue import answers, leases, views
+from batchrun.queue.answers import RefundSeen
 from batchrun.queue.identity import identify
 from batchrun.queue.intake import Intake, swap_generation
 from batchrun.queue.journal import Journal
@@ -24,12 +25,13 @@ from batchrun.queue.records import (
     KnownBatch,
     OpenSubmit,
     Pace,
+    RefundDue,
     Scope,
     SubmitDecision,
     SubmitRequest,
     Upload,
 )
-from batchrun.queue.rows import job_of, known_job_of, open_submit_of
+from batchrun.queue.rows import job_of, known_job_of, open_submit_of, refund_due_of
 from batchrun.queue.script import Row, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import Moment, begin_submits
@@ -250,14 +252,13 @@ class Queue:
         """The provider has handed out a fresh address for the clip."""
         await self._write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)
 
-    async def record_refunded(self, attempt_id: str) -> None:
-        """See `answers.record_refunded`."""
-        await self._answer(answers.record_refunded, attempt_id)
+    async def record_refund(self, attempt_id: str, seen: RefundSeen) -> None:
+        """See `answers.record_refund`."""
+        await self._answer(answers.record_refund, attempt_id, seen)
 
-    async def refunds_due(self, count: int = 1000) -> list[tuple[str, str]]:
-        """(attempt, prediction) of failed attempts whose refund has not been seen yet."""
-        rows = await self._database.read(lambda: ask("refunds_due", count=count))
-        return [(row["attempt_id"], row["prediction_id"]) for row in rows]
+    async def refunds_due(self, count: int = 10_000) -> list[RefundDue]:
+        """Failed attempts whose money has not come back yet, oldest first."""
+        return [refund_due_of(row) for row in await self.read(lambda: ask("refunds_due", count=count))]
 
     async def open_submits(self) -> list[OpenSubmit]:
         """Every submit of the queue without a prediction, oldest first."""

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchrun.clock import Clock, day_of
@@ -20,15 +19,16 @@ from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Balance, Cap, Job, Pace, Scope
 from batchrun.queue.store import Queue
-from batchrun.queue.views import BatchView
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
-from batchrun.run.health import GIVE_UP_AFTER_S, Health
+from batchrun.run.health import Health
 from batchrun.run.poller import Poller
-from batchrun.run.pool import ANY_PRICE, Capped, Pool
+from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.reconcile import Reconciler
+from batchrun.run.refunds import watch_refunds
 from batchrun.run.starter import BalanceGuard, Starter
 from batchrun.run.stop import Stop
+from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
 from batchrun.run.tools import Ending, Tools
 
 SEND_WITHIN_S = 30.0
@@ -37,65 +37,6 @@ _MAX_AHEAD = 200
 _PLANS = 5
 """Readings of one manifest that may get in each other's way before it is an error."""
 _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How one run is to be done."""
-
-    kind: str
-    """`paid` or `preview`."""
-    base_url: str
-    origin: str
-    """What the queue is bound to: the API's origin, or a fixed word for previews."""
-    key: str | None = field(repr=False)
-    queue_path: Path
-    manifests: tuple[Path, ...]
-    no_new: bool = False
-    max_spend_usd_micros: int | None = None
-    grace_s: float = 300.0
-    give_up_after_s: float = GIVE_UP_AFTER_S
-    limits: Limits | None = None
-    """Instead of the manifests' own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapView:
-    """One cap and where it stands."""
-
-    name: str
-    limit_usd_micros: int
-    balance: Balance
-
-    @property
-    def left_usd_micros(self) -> int:
-        """What may still be spent under it."""
-        return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
-
-
-@dataclass(slots=True, kw_only=True)
-class Result:
-    """How a run ended: facts, for the summary to word."""
-
-    run_id: str
-    batches: list[BatchView] = field(default_factory=list)
-    plans: dict[str, list[Planned]] = field(default_factory=dict)
-    """By batch name."""
-    caps: list[CapView] = field(default_factory=list)
-    balance: Balance = field(default_factory=Balance)
-    """Over the batches of the run, for ever."""
-    run_balance: Balance = field(default_factory=Balance)
-    """What this run has reserved and settled."""
-    capped: list[Capped] = field(default_factory=list)
-    halts: dict[HaltKind, Halt] = field(default_factory=dict)
-    endings: dict[Ending, int] = field(default_factory=dict)
-    bought: int = 0
-    no_new: bool = False
-    signal_number: int | None = None
-    warnings: list[str] = field(default_factory=list)
-    duration_s: float = 0.0
-    problem: BatchrunError | None = None
-    """Why nothing new was read; what was in flight was collected all the same."""
 
 
 Load = Callable[[], Sequence[Batch]]
@@ -200,6 +141,8 @@ class Session:
                 guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
                 tools.starter.balances[batch_id] = guard
         pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
+        if self._options.kind == "paid":
+            await watch_refunds(queue, client, self._clock)
         if await self._quote(client, pool, result):
             self._say_plan(tools, result)
             pool.open(scopes)
@@ -318,6 +261,7 @@ class Session:
                 held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
                 spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
             )
+        result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.refunds_due())
         result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
         caps = {cap.name: cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)}
         for cap in caps.values():
@@ -337,41 +281,6 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception that a person should read out of those that ended a task group."""
     leaves = [first_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     return next((leaf for leaf in leaves if isinstance(leaf, BatchrunError)), leaves[0])
-
-
-def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options) -> tuple[Cap, ...]:
-    """Every cap on a job of the batch. None on previews: they cost nothing."""
-    if options.kind != "paid":
-        return ()
-    caps, campaign = batch.caps, batch.caps.campaign
-    candidates = [
-        (f"{batch.name}: budget", Scope(batch_id=batch_id), caps.budget_usd_micros),
-        (f"{batch.name}: daily_budget", Scope(batch_id=batch_id, day=day), caps.daily_budget_usd_micros),
-        (f"campaign {campaign}: budget", Scope(campaign=campaign), caps.campaign_budget_usd_micros),
-        (
-            f"campaign {campaign}: daily_budget",
-            Scope(campaign=campaign, day=day),
-            caps.campaign_daily_budget_usd_micros,
-        ),
-        ("--max-spend", Scope(run_id=run_id), options.max_spend_usd_micros),
-    ]
-    return tuple(
-        Cap(name=name, scope=scope, limit_usd_micros=limit) for name, scope, limit in candidates if limit is not None
-    )
-
-
-def most_careful(limits: Sequence[Limits]) -> Limits:
-    """One set of limits for several manifests that share a queue: of each number the more careful one."""
-    if not limits:
-        return Limits(concurrency=1, per_minute=1)
-    return Limits(
-        concurrency=min(one.concurrency for one in limits),
-        per_minute=min(one.per_minute for one in limits),
-        poll_s=max(one.poll_s for one in limits),
-        settle_s=max(one.settle_s for one in limits),
-        stuck_after_s=max(one.stuck_after_s for one in limits),
-        max_unknown=min(one.max_unknown for one in limits),
-    )
 
 
 def origin(base_url: str) -> str:

@@ -120,9 +120,14 @@ class Starter:
     async def run(self) -> None:
         """Serve the line, until cancelled."""
         while True:
+            self._wake.clear()  # before looking: what happens meanwhile must not be slept over
             group = self._take()
             if not group:
                 await self._sleep(None)
+                continue
+            if self.closed:
+                for *_, future in group:
+                    future.set_result(Closed())
                 continue
             if (hold_s := self._hold_until_s - self.clock.monotonic_s()) > 0:
                 self._put_back(group)
@@ -218,9 +223,6 @@ class Starter:
             self.observer(Event(Kind.WAITING, detail=text))
 
     async def _sleep(self, delay_s: float | None) -> None:
-        self._wake.clear()
-        try:
+        with suppress(TimeoutError):
             async with self.clock.timeout(delay_s):
                 await self._wake.wait()
-        except TimeoutError:
-            return

@@ -14,7 +14,7 @@ from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.pool import Capped
-from batchrun.run.session import CapView, Result
+from batchrun.run.terms import CapView, Result
 from batchrun.run.tools import Ending
 
 SCHEMA_VERSION = 1
@@ -174,6 +174,7 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
         **counts_json(result.batches, result),
         **money_json(result.balance, result.caps),
         "run_spent_usd": decimal_usd(result.run_balance.spent_usd_micros),
+        "refund_due_usd": decimal_usd(result.refund_due_usd_micros),
         "run_held_usd": decimal_usd(result.run_balance.held_usd_micros),
         "submitted": result.bought,
         "duration_s": round(result.duration_s, 3),
@@ -210,6 +211,8 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
         ]
     if result.capped:
         lines += sorted({_capped_line(capped) for capped in result.capped})
+    if result.refund_due_usd_micros:
+        lines.append(f"{format_usd(result.refund_due_usd_micros)} of what is held may come back as refunds")
     lines += [halt.message for halt in result.halts.values()]
     lines += [f"next: {step}" for step in dict.fromkeys(one.advice or one.next_command for one in reasons)]
     return lines
@@ -256,6 +259,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.balance = _sum(total.balance, other.balance)
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
+        total.refund_due_usd_micros += other.refund_due_usd_micros
         total.duration_s += other.duration_s
         total.problem = total.problem or other.problem
         total.signal_number = total.signal_number or other.signal_number

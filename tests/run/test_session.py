@@ -18,8 +18,8 @@ from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.run import session, summary
 from batchrun.run.events import Event, Kind
-from batchrun.run.session import Result
 from batchrun.run.stop import Stop
+from batchrun.run.terms import Result
 from batchrun.video.check import check_clip
 from tests.conftest import KEY, Shop, Watcher, emulated, make_picture, run_shop
 
@@ -178,6 +178,24 @@ async def test_failed_tasks_are_tried_again_as_often_as_their_kind_allows(
         assert result.balance.held_usd_micros == attempts * 250_000
         await run_shop(shop, emulator)
         assert len(emulator.world.submits) == attempts
+
+
+async def test_refunds_make_room_under_a_cap_once_they_are_seen(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("budget: 100", "budget: 0.50")
+    shop.add("a", prompt="first")
+    late = Account(refund_after_ms=3_600_000)
+    async with emulated({Fault.TASK_MODERATION: 1.0}, account=late) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (result.balance.held_usd_micros, result.refund_due_usd_micros) == (250_000, 250_000)
+        emulator.world.dice.chances = {}
+        shop.add("b").add("c")
+        result = await run_shop(shop, emulator)
+        assert code_of(result) is ExitCode.CAP_REACHED
+        assert "$0.25 of what is held may come back as refunds" in lines_of(result)
+        emulator.world.account = Account()  # an hour later
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.balance.held_usd_micros) == (ExitCode.SOME_FAILED, 0)
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 500_000
 
 
 async def test_no_credit_pauses_everything_and_burns_nothing(shop: Shop) -> None:

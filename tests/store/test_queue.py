@@ -11,6 +11,7 @@ import pytest
 
 from batchrun.errors import LostLeaseError, QueueError
 from batchrun.plan import intakes, make_plan
+from batchrun.queue.answers import RefundSeen
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, TooManyUnknown
 from batchrun.queue.states import JobState
@@ -112,14 +113,22 @@ async def test_a_late_answer_is_never_thrown_away(queue: Queue, tmp_path: Path) 
     assert (await queue.read_job(job.job_id)).state is JobState.RUNNING
 
 
-async def test_a_failed_task_holds_the_money_until_the_refund_is_seen(queue: Queue, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seen", "spent"), [(RefundSeen.REFUNDED, 0), (RefundSeen.NEVER_CHARGED, 0), (RefundSeen.DENIED, 250_000)]
+)
+async def test_a_failed_task_holds_the_money_until_its_refund_is_decided(
+    queue: Queue, tmp_path: Path, seen: RefundSeen, spent: int
+) -> None:
     job, attempt_id = await started(queue, tmp_path)
     await queue.record_accepted(attempt_id, "pred-1", "created")
     assert await queue.record_failed(attempt_id, "failed", 1405, "task failed", None, "task_failed")
     assert await money(queue, job) == (250_000, 0)
-    assert await queue.refunds_due() == [(attempt_id, "pred-1")]
-    await queue.record_refunded(attempt_id)
-    assert (await money(queue, job), await queue.refunds_due()) == ((0, 0), [])
+    (due,) = await queue.refunds_due()
+    assert (due.attempt_id, due.prediction_id, due.amount_usd_micros) == (attempt_id, "pred-1", 250_000)
+    await queue.record_refund(attempt_id, seen)
+    assert (await money(queue, job), await queue.refunds_due()) == ((0, spent), [])
+    with pytest.raises(sqlite3.IntegrityError):
+        await queue.record_refund(attempt_id, RefundSeen.REFUNDED)
 
 
 async def test_every_answer_counts_once(queue: Queue, tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.errors import EXIT_MEANING, ExitCode, UsageError, most_urgent
+from batchrun.provider.client import BillingRow
 from batchrun.provider.outcome import UnsafeUrlError
 from batchrun.provider.urls import check_base_url, check_follow_up, origin_of
+from batchrun.queue.answers import RefundSeen
 from batchrun.queue.failures import FailureKind, may_try_again
+from batchrun.queue.records import RefundDue
 from batchrun.run.polling import backoff_s, next_check_s
+from batchrun.run.refunds import judge_refund
 from batchrun.run.retry import failure_kind
 
 seconds = st.floats(0, 10_000_000)
@@ -123,3 +127,24 @@ def test_addresses_that_are_followed() -> None:
 def test_an_origin_always_has_its_port() -> None:
     assert origin_of("https://api.wavespeed.ai/x") == "https://api.wavespeed.ai:443"
     assert origin_of("http://[::1]:8/x") == "http://[::1]:8"
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("kinds", "age_ms", "wanted"),
+    [
+        (["deduct", "refund"], HOUR_MS, RefundSeen.REFUNDED),
+        (["deduct"], 23 * HOUR_MS, None),
+        (["deduct"], 24 * HOUR_MS, RefundSeen.DENIED),
+        ([], 23 * HOUR_MS, None),
+        ([], 24 * HOUR_MS, RefundSeen.NEVER_CHARGED),
+        (["deduct", "refund"], 48 * HOUR_MS, RefundSeen.REFUNDED),
+    ],
+)
+def test_what_the_billing_says_of_a_failed_attempt(kinds: list[str], age_ms: int, wanted: RefundSeen | None) -> None:
+    due = RefundDue(attempt_id="a", batch_id=1, prediction_id="p", amount_usd_micros=250_000, failed_ms=0)
+    rows = [BillingRow(kind=kind, prediction_id="p", amount_usd_micros=250_000, created_ms=0) for kind in kinds]
+    rows.append(BillingRow(kind="refund", prediction_id="another", amount_usd_micros=250_000, created_ms=0))
+    assert judge_refund(due, rows, age_ms) is wanted

@@ -348,6 +348,14 @@ INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_us
 SELECT attempt_id, batch_id, campaign, run_id, day, 'refunded', price_usd_micros, -price_usd_micros, 0, :now_ms
 FROM attempts WHERE attempt_id = :attempt_id;
 
+-- No refund within the provider's time: the money is gone.
+-- name: ledger_refund_denied
+INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'refund_denied', price_usd_micros, -price_usd_micros,
+    price_usd_micros, :now_ms
+FROM attempts WHERE attempt_id = :attempt_id;
+
 -- What moved since a row, summed by everything that a cap can look at.
 -- name: ledger_since
 SELECT batch_id, campaign, day, run_id, max(row_id) AS last_row_id, sum(held_usd_micros) AS held_usd_micros,

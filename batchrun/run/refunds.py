@@ -1,0 +1,43 @@
+"""Looks in the provider's billing for the money of failed attempts, before caps are judged.
+
+Source: the provider refunds failures within three hours (`docs/refund-policy`). Until a refund is seen the money counts
+as spent; after a day without one it is.
+"""
+
+from collections.abc import Sequence
+
+from batchrun.clock import Clock
+from batchrun.provider.client import BillingRow, Client
+from batchrun.provider.outcome import ProviderError
+from batchrun.queue.answers import RefundSeen
+from batchrun.queue.records import RefundDue
+from batchrun.queue.store import Queue
+
+DENIED_AFTER_MS = 24 * 3_600_000
+_GROUP = 40
+"""Predictions a question: each has two rows at the most, and a page holds a hundred."""
+
+
+async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
+    """Book what the billing shows. A billing that is closed or does not answer changes nothing."""
+    due = await queue.refunds_due()
+    for start in range(0, len(due), _GROUP):
+        group = due[start : start + _GROUP]
+        try:
+            rows = await client.billing([one.prediction_id for one in group])
+        except ProviderError:
+            return
+        for one in group:
+            seen = judge_refund(one, rows, clock.now_ms())
+            if seen is not None:
+                await queue.record_refund(one.attempt_id, seen)
+
+
+def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> RefundSeen | None:
+    """What the billing says of one failed attempt; None while it may still come."""
+    kinds = {row.kind for row in rows if row.prediction_id == due.prediction_id}
+    if "refund" in kinds:
+        return RefundSeen.REFUNDED
+    if now_ms - due.failed_ms < DENIED_AFTER_MS:
+        return None
+    return RefundSeen.DENIED if "deduct" in kinds else RefundSeen.NEVER_CHARGED

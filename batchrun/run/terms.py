@@ -1,0 +1,111 @@
+"""What a run is asked to do, under which caps and limits, and how it ended. Values and arithmetic, no I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchrun.errors import BatchrunError
+from batchrun.manifest.jobs import Batch, Limits
+from batchrun.plan import Planned
+from batchrun.queue.records import Balance, Cap, Scope
+from batchrun.queue.views import BatchView
+from batchrun.run.halts import Halt, HaltKind
+from batchrun.run.health import GIVE_UP_AFTER_S
+from batchrun.run.pool import Capped
+from batchrun.run.tools import Ending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one run is to be done."""
+
+    kind: str
+    """`paid` or `preview`."""
+    base_url: str
+    origin: str
+    """What the queue is bound to: the API's origin, or a fixed word for previews."""
+    key: str | None = field(repr=False)
+    queue_path: Path
+    manifests: tuple[Path, ...]
+    no_new: bool = False
+    max_spend_usd_micros: int | None = None
+    grace_s: float = 300.0
+    give_up_after_s: float = GIVE_UP_AFTER_S
+    limits: Limits | None = None
+    """Instead of the manifests' own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapView:
+    """One cap and where it stands."""
+
+    name: str
+    limit_usd_micros: int
+    balance: Balance
+
+    @property
+    def left_usd_micros(self) -> int:
+        """What may still be spent under it."""
+        return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """How a run ended: facts, for the summary to word."""
+
+    run_id: str
+    batches: list[BatchView] = field(default_factory=list)
+    plans: dict[str, list[Planned]] = field(default_factory=dict)
+    """By batch name."""
+    caps: list[CapView] = field(default_factory=list)
+    balance: Balance = field(default_factory=Balance)
+    """Over the batches of the run, for ever."""
+    run_balance: Balance = field(default_factory=Balance)
+    """What this run has reserved and settled."""
+    refund_due_usd_micros: int = 0
+    """What may still come back for failed attempts, over the whole queue."""
+    capped: list[Capped] = field(default_factory=list)
+    halts: dict[HaltKind, Halt] = field(default_factory=dict)
+    endings: dict[Ending, int] = field(default_factory=dict)
+    bought: int = 0
+    no_new: bool = False
+    signal_number: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+    problem: BatchrunError | None = None
+    """Why nothing new was read; what was in flight was collected all the same."""
+
+
+def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options) -> tuple[Cap, ...]:
+    """Every cap on a job of the batch. None on previews: they cost nothing."""
+    if options.kind != "paid":
+        return ()
+    caps, campaign = batch.caps, batch.caps.campaign
+    candidates = [
+        (f"{batch.name}: budget", Scope(batch_id=batch_id), caps.budget_usd_micros),
+        (f"{batch.name}: daily_budget", Scope(batch_id=batch_id, day=day), caps.daily_budget_usd_micros),
+        (f"campaign {campaign}: budget", Scope(campaign=campaign), caps.campaign_budget_usd_micros),
+        (
+            f"campaign {campaign}: daily_budget",
+            Scope(campaign=campaign, day=day),
+            caps.campaign_daily_budget_usd_micros,
+        ),
+        ("--max-spend", Scope(run_id=run_id), options.max_spend_usd_micros),
+    ]
+    return tuple(
+        Cap(name=name, scope=scope, limit_usd_micros=limit) for name, scope, limit in candidates if limit is not None
+    )
+
+
+def most_careful(limits: Sequence[Limits]) -> Limits:
+    """One set of limits for several manifests that share a queue: of each number the more careful one."""
+    if not limits:
+        return Limits(concurrency=1, per_minute=1)
+    return Limits(
+        concurrency=min(one.concurrency for one in limits),
+        per_minute=min(one.per_minute for one in limits),
+        poll_s=max(one.poll_s for one in limits),
+        settle_s=max(one.settle_s for one in limits),
+        stuck_after_s=max(one.stuck_after_s for one in limits),
+        max_unknown=min(one.max_unknown for one in limits),
+    )
