@@ -32,6 +32,7 @@ class BatchName:
     batch_id: int
     name: str
     manifest: str
+    campaign: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class JobView:
 def batch_names() -> Script[list[BatchName]]:
     """Every batch of the queue, without its jobs."""
     rows = yield from ask("list_batches")
-    return [BatchName(row["batch_id"], row["name"], row["manifest"]) for row in rows]
+    return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
 
 
 def batch_views(now_ms: int) -> Script[list[BatchView]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, StorageError, UsageError
+from batchrun.manifest.campaigns import check_campaigns, figures_of, read_figures
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.money import format_usd
 from batchrun.plan import BUYS, Planned, Reason, intakes, make_plan
@@ -128,6 +129,7 @@ class Session:
 
     async def _read_and_open(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
         batches = await asyncio.to_thread(self._load)
+        await self._check_campaigns(queue, batches)
         limits = self._options.limits or most_careful([batch.limits for batch in batches])
         self._pace(tools, pool, limits)
         scopes: list[ClaimScope] = []
@@ -146,6 +148,14 @@ class Session:
         if await self._quote(client, pool, result):
             self._say_plan(tools, result)
             pool.open(scopes)
+
+    async def _check_campaigns(self, queue: Queue, batches: Sequence[Batch]) -> None:
+        """Also against manifests that are not in this run, as their files are now."""
+        mine = [figures for batch in batches if (figures := figures_of(batch)) is not None]
+        names, paths = {figures.name for figures in mine}, {batch.path for batch in batches}
+        others = [queue.real_path(batch.manifest) for batch in await queue.batches() if batch.campaign in names]
+        read = [await asyncio.to_thread(read_figures, path) for path in others if path not in paths]
+        check_campaigns([*mine, *(figures for figures in read if figures is not None)])
 
     def _say_plan(self, tools: Tools, result: Result) -> None:
         plans = [planned for plan in result.plans.values() for planned in plan]

@@ -11,7 +11,7 @@ from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account
-from batchrun.errors import ExitCode, ManifestError, QueueError
+from batchrun.errors import ExitCode, ManifestError, QueueError, UsageError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Job
 from batchrun.queue.states import JobState
@@ -131,6 +131,24 @@ async def test_every_kind_of_cap(shop: Shop, head: str, limits: str) -> None:
         result = await run_shop(shop, emulator)
         assert code_of(result) is ExitCode.CAP_REACHED
         assert emulator.world.books.billed_usd_micros == 500_000
+
+
+async def test_a_campaign_has_one_figure_over_all_its_manifests(shop: Shop) -> None:
+    shop.head = "campaign: {name: spring, budget: 1.00}"
+    shop.add_many(2)
+    second = shop.folder / "other.yaml"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        second.write_text(shop.manifest.read_text().replace("budget: 1.00}", "budget: 2.00}"))
+        result = await run_shop(shop, emulator, manifests=[second])
+        assert isinstance(result.problem, UsageError)
+        assert f"{shop.manifest} says budget $1.00" in str(result.problem)
+        assert f"{second} says budget $2.00" in str(result.problem)
+        assert len(emulator.world.submits) == 2
+        shop.replace("budget: 1.00}", "budget: 0.75}")
+        second.write_text(shop.manifest.read_text())
+        result = await run_shop(shop, emulator, manifests=[second])  # two clips of the campaign are paid for already
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.CAP_REACHED, 3)
 
 
 async def test_max_spend_caps_one_run(shop: Shop) -> None:
