@@ -187,6 +187,8 @@ class SubmitRequest:
     caps: tuple[Cap, ...]
     zone: tzinfo
     """Where the calendar days of the daily caps begin and end."""
+    spurned: frozenset[int] = frozenset()
+    """Twins (job ids) whose finished file cannot be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +234,27 @@ class TooManyUnknown:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """Another job whose clip is exactly what this one asks for."""
+
+    job_id: int
+    batch: str
+    key: str
+    output: Path
+    placed_sha256: str | None
+    """Set when its clip is finished."""
+    size_bytes: int | None
+    facts: str | None
+    not_before_ms: int | None
+    """When its clip is gone on with; None when only a person or evidence can settle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinFirst:
+    """The very same clip is being bought for another job: wait for it and copy it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
     """The job is no longer ours to start."""
@@ -242,4 +265,4 @@ class Closed:
     """The run buys nothing more: it is being stopped, or halted."""
 
 
-SubmitDecision = Started | CapReached | NotYet | TooManyUnknown | Gone | Closed
+SubmitDecision = Started | CapReached | NotYet | TooManyUnknown | TwinFirst | Gone | Closed

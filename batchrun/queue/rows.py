@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, RefundDue, Revision, Upload
+from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, RefundDue, Revision, Twin, Upload
 from batchrun.queue.script import Row
 from batchrun.queue.states import JobState
 
@@ -99,4 +99,19 @@ def refund_due_of(row: Row) -> RefundDue:
         prediction_id=row["prediction_id"],
         amount_usd_micros=row["price_usd_micros"],
         failed_ms=row["finished_ms"],
+    )
+
+
+def twin_of(row: Row, real_path: RealPath) -> Twin:
+    """Another job with the same clip, from `twins`."""
+    done = row["state"] == JobState.DONE
+    return Twin(
+        job_id=row["job_id"],
+        batch=row["batch"],
+        key=row["key"],
+        output=real_path(row["output_path"]),
+        placed_sha256=row["placed_sha256"] if done else None,
+        size_bytes=row["file_bytes"],
+        facts=row["file_facts"],
+        not_before_ms=None if row["state"] in (JobState.UNKNOWN, JobState.PARKED) else row["not_before_ms"],
     )

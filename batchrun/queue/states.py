@@ -58,7 +58,7 @@ FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.REJECTED, JobState.L
 NEEDS_PERSON = frozenset({JobState.UNKNOWN, JobState.PARKED, JobState.REJECTED, JobState.LOST})
 
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.SUBMITTING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.SUBMITTING, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUBMITTING: frozenset({JobState.RUNNING, JobState.UNKNOWN, JobState.QUEUED, JobState.FAILED}),
     JobState.UNKNOWN: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.PARKED}),
     JobState.PARKED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED}),
@@ -70,4 +70,5 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.LOST: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
-"""Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed."""
+"""Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed;
+`queued` goes straight to `done` when the very same clip was bought for another job and is copied."""

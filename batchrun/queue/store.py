@@ -29,9 +29,10 @@ from batchrun.queue.records import (
     Scope,
     SubmitDecision,
     SubmitRequest,
+    Twin,
     Upload,
 )
-from batchrun.queue.rows import job_of, known_job_of, open_submit_of, refund_due_of
+from batchrun.queue.rows import job_of, known_job_of, open_submit_of, refund_due_of, twin_of
 from batchrun.queue.script import Row, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import Moment, begin_submits
@@ -191,6 +192,19 @@ class Queue:
             not_before_ms=not_before_ms,
             kind=kind,
             message=message,
+        )
+
+    # ------------------------------------------------------------------ twins
+
+    async def twins(self, job: Job, count: int = 20) -> list[Twin]:
+        """Other jobs whose clip is, or will be, exactly what this one asks for; finished ones first."""
+        params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": count}
+        return [twin_of(row, self.real_path) for row in await self.read(lambda: ask("twins", **params))]
+
+    async def finish_copied(self, job: Job, twin: Twin) -> None:
+        """The twin's clip stands under this job's name too. Raises LostLeaseError."""
+        await self._guarded(
+            "job_copied", job_id=job.job_id, sha256=twin.placed_sha256, size_bytes=twin.size_bytes, facts=twin.facts
         )
 
     # ------------------------------------------------------------------ submit

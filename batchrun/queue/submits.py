@@ -5,10 +5,21 @@ from dataclasses import dataclass, replace
 
 from batchrun.clock import day_of
 from batchrun.queue.ledger import Books, CapCheck, up_to_date
-from batchrun.queue.records import Cap, Gone, NotYet, Pace, Started, SubmitDecision, SubmitRequest, TooManyUnknown
+from batchrun.queue.records import (
+    Cap,
+    Gone,
+    NotYet,
+    Pace,
+    Started,
+    SubmitDecision,
+    SubmitRequest,
+    TooManyUnknown,
+    TwinFirst,
+)
 from batchrun.queue.script import Script, ask, ask_one
 
 MINUTE_MS = 60_000
+_TWINS = 20
 # A start whose answer never came counts for the minute this long.
 _UNANSWERED_MS = 3 * MINUTE_MS
 
@@ -41,7 +52,8 @@ def begin_submits(
         # A day is never opened again when the clock steps back: its cap would be spent twice.
         day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request.batch_id)))
         caps = [_on_day(cap, day) for cap in request.caps]
-        decision: SubmitDecision | None = free.refusal or check.refusal(caps, request.price_usd_micros)
+        decision: SubmitDecision | None = free.refusal or (yield from _twin(request))
+        decision = decision or check.refusal(caps, request.price_usd_micros)
         if decision is None:
             decision = yield from _begin(request, day, pace, run_id, moment)
             if isinstance(decision, Started):
@@ -70,6 +82,12 @@ def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, moment: Mo
     yield from ask("job_submitting", job_id=request.job_id, attempt_id=request.attempt_id, run_id=run_id, now_ms=now_ms)
     yield from ask("ledger_reserve", attempt_id=request.attempt_id, now_ms=now_ms)
     return Started(request.attempt_id, moment.boot_s + pace.send_within_s)
+
+
+def _twin(request: SubmitRequest) -> Script[TwinFirst | None]:
+    """Looked at in the spending transaction: two jobs that ask for the same clip may stand in line together."""
+    rows = yield from ask("twins", job_id=request.job_id, revision_id=request.revision_id, count=_TWINS)
+    return TwinFirst() if any(row["job_id"] not in request.spurned for row in rows) else None
 
 
 def _last_day(batch_id: int) -> Script[str]:

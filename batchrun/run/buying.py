@@ -18,8 +18,19 @@ from batchrun.provider.outcome import (
     Unknown,
 )
 from batchrun.queue.failures import FailureKind
-from batchrun.queue.records import Attempt, CapReached, Closed, Job, Started, SubmitRequest, TooManyUnknown, Upload
+from batchrun.queue.records import (
+    Attempt,
+    CapReached,
+    Closed,
+    Job,
+    Started,
+    SubmitRequest,
+    TooManyUnknown,
+    TwinFirst,
+    Upload,
+)
 from batchrun.queue.states import AttemptState, JobState
+from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
 from batchrun.run.polling import backoff_s
@@ -36,39 +47,45 @@ _SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 async def buy(carried: Carried) -> Ending | None:
     """Buy the job's clip when it is its turn. None when its prediction is running now."""
-    job, tools = carried.job, carried.tools
+    job = carried.job
     if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
         message = f"{job.output} exists and was not written by this queue; move it away, then run again"
         return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
+    if (ending := await copy_twin(carried)) is not None:
+        return ending
     try:
         upload = await _upload(carried)
-    except PictureError as error:
-        return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
-    except RefusedError as error:
+    except (PictureError, RefusedError) as error:
         return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
     except NotAllowedError:
         raise
     except ProviderError as error:
         return await carried.put_off("upload_failed", str(error))
-    request = _request(carried, upload)
+    return await _start(carried, _request(carried, upload))
+
+
+async def _start(carried: Carried, request: SubmitRequest) -> Ending | None:
+    """Wait in line, and buy or step back."""
+    job, tools = carried.job, carried.tools
+    ending = Ending.GONE
     decision = await tools.starter.start(request)
     match decision:
         case Started():
             # From here on nothing is lost when the worker is cancelled: the POST and its record are one fact.
             return await carried.keep(_submit(carried, request, decision))
+        case TwinFirst():
+            return await wait_for_twin(carried)
         case CapReached():
             tools.capped(job, decision)
+            ending = Ending.CAPPED
         case TooManyUnknown(count):
             message = f"{count} submits with unknown outcome: nothing new is bought until some of them are settled"
             tools.halt(Halt(HaltKind.TOO_MANY_UNKNOWN, message))
+            ending = Ending.CLOSED
+        case Closed():
+            ending = Ending.CLOSED
     await tools.queue.release(job)
-    return (
-        Ending.CAPPED
-        if isinstance(decision, CapReached)
-        else Ending.CLOSED
-        if isinstance(decision, Closed)
-        else Ending.GONE
-    )
+    return ending
 
 
 def _request(carried: Carried, upload: Upload) -> SubmitRequest:
@@ -83,6 +100,7 @@ def _request(carried: Carried, upload: Upload) -> SubmitRequest:
         priority=job.priority,
         caps=tools.caps(job.batch_id),
         zone=tools.zone(job.batch_id),
+        spurned=carried.spurned,
     )
 
 

@@ -77,6 +77,8 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
     found: Counter[tuple[ExitCode, str]] = Counter()
     for view in result.batches:
         for (state, kind), count in view.troubles.items():
+            if kind == "twin":
+                continue  # what keeps its twin is a reason of its own
             if state in NEEDS_PERSON:
                 found[ExitCode.NEEDS_PERSON, state.value] += count
             elif kind in _PERSON_KINDS:

@@ -95,6 +95,9 @@ class Carried:
     fresh_url: bool = False
     """The output's address came from the provider in this run; those of earlier runs may have expired."""
 
+    spurned: frozenset[int] = frozenset()
+    """Twins whose finished file cannot be copied."""
+
     @property
     def attempt(self) -> Attempt:
         """The submit that the job is about now."""

@@ -76,7 +76,7 @@ async def test_only_documented_fields_are_sent_and_empty_ones_are_left_out(shop:
 
 
 async def test_upload_names_are_unique_to_the_attempt(shop: Shop) -> None:
-    shop.add("a", seed=5).add("b", seed=5)  # one picture, two jobs
+    shop.add("a", seed=5).add("b", seed=5, prompt="The same picture")
     async with emulated() as emulator:
         await run_shop(shop, emulator)
         images = [inputs["image"].rsplit("/", 1)[1] for inputs in emulator.world.submits]
@@ -139,14 +139,15 @@ async def test_a_campaign_has_one_figure_over_all_its_manifests(shop: Shop) -> N
     second = shop.folder / "other.yaml"
     async with emulated() as emulator:
         await run_shop(shop, emulator)
-        second.write_text(shop.manifest.read_text().replace("budget: 1.00}", "budget: 2.00}"))
+        other = shop.manifest.read_text().replace("It turns", "It falls")
+        second.write_text(other.replace("budget: 1.00}", "budget: 2.00}"))
         result = await run_shop(shop, emulator, manifests=[second])
         assert isinstance(result.problem, UsageError)
         assert f"{shop.manifest} says budget $1.00" in str(result.problem)
         assert f"{second} says budget $2.00" in str(result.problem)
         assert len(emulator.world.submits) == 2
         shop.replace("budget: 1.00}", "budget: 0.75}")
-        second.write_text(shop.manifest.read_text())
+        second.write_text(other.replace("budget: 1.00}", "budget: 0.75}"))
         result = await run_shop(shop, emulator, manifests=[second])  # two clips of the campaign are paid for already
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.CAP_REACHED, 3)
 
@@ -250,9 +251,14 @@ async def test_a_dearer_quote_stops_before_spending(shop: Shop, monkeypatch: pyt
 
 
 async def test_the_storm(shop: Shop) -> None:
-    """8 % of every fault that can be survived alone: all clips, each bought once, in as many runs as it takes."""
+    """Every fault that can be survived alone: all clips, each bought once, in one run."""
     shop.add_many(12)
-    faults = dict.fromkeys((Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404, Fault.TICKET_500, Fault.PUT_500, Fault.PUT_DROP, Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML, Fault.OUTPUT_SHORT), 0.08)  # fmt: skip
+    polls = (Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404)
+    others = (
+        Fault.TICKET_500, Fault.PUT_500, Fault.PUT_DROP, Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML,
+        Fault.OUTPUT_SHORT,
+    )  # fmt: skip
+    faults = dict.fromkeys(polls, 0.03) | dict.fromkeys(others, 0.08)
     async with emulated(faults, seed=3) as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 12, "total": 12})
@@ -344,6 +350,63 @@ async def test_a_clip_that_stays_broken_is_rejected_and_not_bought_again(shop: S
         assert list((shop.queue_path.parent / "rejected" / "shop").iterdir())
         emulator.world.dice.chances = {}
         await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == 1
+
+
+# ---------------------------------------------------------------------- never bought twice, across names
+
+
+async def test_the_same_clip_is_bought_once_and_copied(shop: Shop) -> None:
+    for key in ("a", "b", "c"):
+        shop.add(key, seed=5)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 3, "total": 3})
+        assert len(emulator.world.submits) == 1
+        assert result.balance.spent_usd_micros == 250_000
+        assert len({shop.output(key).read_bytes() for key in ("a", "b", "c")}) == 1
+
+
+async def test_a_renamed_manifest_and_a_moved_row_are_free(shop: Shop) -> None:
+    shop.add_many(3)
+    second = shop.folder / "renamed.yaml"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.manifest.rename(second)
+        result = await run_shop(shop, emulator, manifests=[second])
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 3)
+        assert (shop.folder / "videos" / "renamed" / "job-00.mp4").exists()
+
+
+async def test_a_twin_whose_file_was_changed_is_not_copied(shop: Shop) -> None:
+    shop.add("a", seed=5)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.output("a").write_bytes(b"changed by somebody")
+        shop.add("b", seed=5)
+        await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == 2
+        check_clip(shop.output("b"), 5)
+
+
+async def test_a_twin_that_failed_does_not_stop_the_other(shop: Shop) -> None:
+    shop.add("a", seed=5).add("b", seed=5)
+    watcher = Watcher()
+    async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
+
+        def heal(_: Event) -> None:
+            emulator.world.dice.chances = {}
+
+        watcher.on[Kind.TASK_FAILED] = heal
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"done": 1, "failed": 1, "total": 2})
+
+
+async def test_a_job_whose_twin_is_unknown_is_left_to_a_person_too(shop: Shop) -> None:
+    shop.add("a", seed=5, more=", priority: 9").add("b", seed=5)
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 1, "unknown": 1, "total": 2})
         assert len(emulator.world.submits) == 1
 
 

@@ -1,5 +1,6 @@
 """Queues for the tests of the store: jobs without pictures or pools."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,7 +37,7 @@ def spec(
         duration_s=5,
         image_path=folder / f"{key}.png",
         image_url=None,
-        picture=Picture("a" * 64, 1, 400, 400, "image/png"),
+        picture=Picture(hashlib.sha256(key.encode()).hexdigest(), 1, 400, 400, "image/png"),
         priority=priority,
         tags=(),
         output=folder / "out" / f"{key}.mp4",

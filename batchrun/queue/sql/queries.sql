@@ -171,6 +171,27 @@ SELECT EXISTS (
     SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state IN ('submitting', 'running', 'downloading')
       AND not_before_ms <= :patience_ms) AS something;
 
+-- ---------------------------------------------------------------- twins: never bought twice, across names
+
+-- Other jobs of the queue whose clip is, or will be, exactly what this job asks for: finished ones first.
+-- name: twins
+SELECT j.job_id, j.key, b.name AS batch, j.state, j.output_path, j.placed_sha256, j.file_bytes, j.file_facts,
+       j.not_before_ms
+FROM revisions mine
+JOIN revisions r ON r.fingerprint = mine.fingerprint AND r.fp_version = mine.fp_version
+JOIN jobs j ON j.job_id = r.job_id AND j.revision_id = r.revision_id
+JOIN batches b ON b.batch_id = j.batch_id
+WHERE mine.revision_id = :revision_id AND mine.take = 1 AND j.job_id <> :job_id
+  AND j.state IN ('done', 'submitting', 'unknown', 'parked', 'running', 'downloading')
+ORDER BY CASE j.state WHEN 'done' THEN 0 ELSE 1 END, j.job_id LIMIT :count;
+
+-- The clip was bought for another job and copied: no attempt of its own, no money.
+-- name: job_copied
+UPDATE jobs SET state = 'done', file_sha256 = :sha256, file_bytes = :size_bytes, file_facts = :facts,
+    placed_sha256 = :sha256, changed_ms = :now_ms, finished_ms = :now_ms, lease_run_id = NULL,
+    failure_kind = NULL, failure_message = NULL
+WHERE job_id = :job_id AND state = 'queued' AND outdated = 0 AND lease_run_id = :run_id RETURNING job_id;
+
 -- ---------------------------------------------------------------- submit
 
 -- name: record_upload

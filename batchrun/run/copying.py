@@ -1,0 +1,66 @@
+"""A clip that the queue has bought for another job is copied, and one that is being bought is waited for."""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+
+from batchrun.queue.records import Job, Twin
+from batchrun.run.events import Kind
+from batchrun.run.tools import Carried, Ending
+from batchrun.video.download import flush, sha256_of
+from batchrun.video.place import OccupiedError, part_path, place
+
+_LOOK_AGAIN_MS = 1000
+_NEXT_RUN_MS = 3_600_000
+
+
+async def copy_twin(carried: Carried) -> Ending | None:
+    """Make the job done without money, where the queue has its clip; None when it must be bought."""
+    twins = await carried.tools.queue.twins(carried.job)
+    for twin in twins:
+        if twin.placed_sha256 is not None:
+            if await _copied(carried, twin):
+                return Ending.DONE
+            carried.spurned |= {twin.job_id}
+    waiting = [twin for twin in twins if twin.placed_sha256 is None]
+    return await wait_for_twin(carried, waiting) if waiting else None
+
+
+async def wait_for_twin(carried: Carried, twins: Sequence[Twin] = ()) -> Ending:
+    """Come back in a moment: the same clip is being bought for another job. Or in the next run, when it is stuck."""
+    now_ms = carried.tools.clock.now_ms()
+    moves = not twins or any(twin.not_before_ms is not None and twin.not_before_ms <= now_ms for twin in twins)
+    later_ms = now_ms + (_LOOK_AGAIN_MS if moves else _NEXT_RUN_MS)
+    name = f"{twins[0].batch}/{twins[0].key}" if twins else "another job"
+    await carried.tools.queue.put_off(carried.job, later_ms, "twin", f"waits for the same clip of {name}")
+    return Ending.AGAIN
+
+
+async def _copied(carried: Carried, twin: Twin) -> bool:
+    job = carried.job
+    try:
+        whole = await asyncio.to_thread(_copy, job, twin)
+    except (OSError, OccupiedError):
+        return False  # the twin's file is gone, or changed: not to be trusted
+    if whole:
+        await carried.keep(_finish(carried, twin))
+    return whole
+
+
+async def _finish(carried: Carried, twin: Twin) -> None:
+    await carried.tools.queue.finish_copied(carried.job, twin)
+    carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
+
+
+def _copy(job: Job, twin: Twin) -> bool:
+    """Whether the twin's very bytes stand under the job's name now. Blocks."""
+    sha256 = twin.placed_sha256 or ""
+    part = part_path(job.output, f"copy-{job.job_id}")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(twin.output, part)
+    if sha256_of(part) != sha256:
+        part.unlink()
+        return False
+    flush(part)
+    place(part, job.output, sha256, job.placed_sha256, None)
+    return True

@@ -1,0 +1,45 @@
+"""How SQLite carries out the statements that run for every job: no step may walk a table that grows with the queue."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from batchrun.queue.statements import statements
+from tests.clocks import StillClock
+from tests.store.stores import batch, opened, spec, take_in
+
+HOT = [
+    "claimable_paid",
+    "claimable_queued",
+    "count_unknown",
+    "insert_attempt",
+    "last_day",
+    "ledger_reserve",
+    "ledger_since",
+    "open_attempts",
+    "open_submits",
+    "paid_left",
+    "queued_left",
+    "read_job",
+    "recent_starts",
+    "release_all",
+    "take_lease",
+    "twins",
+]
+SMALL = {"l", "b", "runs", "batches", "m", "max"}
+"""Tables that do not grow with the jobs: runs and batches, under the names that statements give them."""
+
+
+@pytest.mark.parametrize("name", HOT)
+async def test_no_table_is_walked(tmp_path: Path, name: str) -> None:
+    async with opened(tmp_path, StillClock()) as queue:
+        await take_in(queue, batch(tmp_path, [spec(f"j{n}", tmp_path) for n in range(50)]))
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    sql = statements()[name]
+    names = {word.split("[")[0] for word in re.findall(r":(\w+)", sql)}
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names, 1))]
+    connection.close()
+    walks = [step for step in plan if step.startswith("SCAN") and "USING" not in step]
+    assert [step for step in walks if step.split()[1] not in SMALL and "CONSTANT" not in step] == []
