@@ -48,11 +48,12 @@ _SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
 async def buy(carried: Carried) -> Ending | None:
     """Buy the job's clip when it is its turn. None when its prediction is running now."""
     job = carried.job
+    # First: a copy that was stopped between its rename and its record stands there already, and is ours.
+    if (ending := await copy_twin(carried)) is not None:
+        return ending
     if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
         message = f"{job.output} exists and was not written by this queue; move it away, then run again"
         return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
-    if (ending := await copy_twin(carried)) is not None:
-        return ending
     try:
         upload = await _upload(carried)
     except (PictureError, RefusedError) as error:

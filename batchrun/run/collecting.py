@@ -16,7 +16,7 @@ from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
 from batchrun.video.check import ClipFacts, check_clip
 from batchrun.video.download import PartFile, download, flush, sha256_of
-from batchrun.video.place import OccupiedError, part_path, place, quarantine_path, remove_parts
+from batchrun.video.place import OccupiedError, history_path, part_path, place, quarantine_path, remove_parts
 
 _DOWNLOADS = 8
 """Downloads in one go of a clip that arrives broken."""
@@ -127,7 +127,7 @@ def _ready_from_before(job: Job, part: Path) -> bool:
 
 async def _place(carried: Carried, part: Path) -> Ending:
     job = carried.job
-    history = carried.tools.folder / "history" / job.batch / f"{job.key}.{(job.placed_sha256 or '')[:12]}.mp4"
+    history = history_path(carried.tools.folder, job.batch, job.key, job.placed_sha256)
     return await carried.keep(_place_and_finish(carried, part, history))
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.download import flush, sha256_of
-from batchrun.video.place import OccupiedError, part_path, place
+from batchrun.video.place import OccupiedError, history_path, part_path, place
 
 _LOOK_AGAIN_MS = 1000
 _NEXT_RUN_MS = 3_600_000
@@ -39,7 +40,7 @@ async def wait_for_twin(carried: Carried, twins: Sequence[Twin] = ()) -> Ending:
 async def _copied(carried: Carried, twin: Twin) -> bool:
     job = carried.job
     try:
-        whole = await asyncio.to_thread(_copy, job, twin)
+        whole = await asyncio.to_thread(_copy, job, twin, carried.tools.folder)
     except (OSError, OccupiedError):
         return False  # the twin's file is gone, or changed: not to be trusted
     if whole:
@@ -52,7 +53,7 @@ async def _finish(carried: Carried, twin: Twin) -> None:
     carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
 
 
-def _copy(job: Job, twin: Twin) -> bool:
+def _copy(job: Job, twin: Twin, folder: Path) -> bool:
     """Whether the twin's very bytes stand under the job's name now. Blocks."""
     sha256 = twin.placed_sha256 or ""
     part = part_path(job.output, f"copy-{job.job_id}")
@@ -62,5 +63,6 @@ def _copy(job: Job, twin: Twin) -> bool:
         part.unlink()
         return False
     flush(part)
-    place(part, job.output, sha256, job.placed_sha256, None)
+    history = history_path(folder, job.batch, job.key, job.placed_sha256)
+    place(part, job.output, sha256, job.placed_sha256, history)
     return True

@@ -103,10 +103,16 @@ def judge(attempts: Sequence[OpenAttempt], listed: Sequence[Prediction], ours: M
             found[attempt.attempt_id] = match
         elif candidates:
             unclear.add(attempt.attempt_id)
-    seen = [ours[one.prediction_id] for one in listed if one.prediction_id in ours]
+    # A witness also shows that the two clocks agree: else the window may have missed what it was to show.
+    seen = [ours[one.prediction_id] for one in listed if one.prediction_id in ours and _in_time(one, ours)]
     newest_ms = max(seen, default=0)
     witnessed = frozenset(one.attempt_id for one in attempts if newest_ms > one.until_ms)
     return Verdict(found, frozenset(unclear), witnessed)
+
+
+def _in_time(prediction: Prediction, ours: Mapping[str, int]) -> bool:
+    created_ms = prediction.created_ms
+    return created_ms is not None and abs(created_ms - ours[prediction.prediction_id]) <= SLACK_MS // 2
 
 
 def _certain(

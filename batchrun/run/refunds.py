@@ -40,4 +40,7 @@ def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> Ref
         return RefundSeen.REFUNDED
     if now_ms - due.failed_ms < DENIED_AFTER_MS:
         return None
-    return RefundSeen.DENIED if "deduct" in kinds else RefundSeen.NEVER_CHARGED
+    if "deduct" in kinds:
+        return RefundSeen.DENIED
+    # An empty answer proves nothing: the billing must show something of ours before absence means anything.
+    return RefundSeen.NEVER_CHARGED if rows else None

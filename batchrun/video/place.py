@@ -66,6 +66,11 @@ def part_path(final: Path, attempt_id: str) -> Path:
     return final.with_name(f".{final.name}.{attempt_id}.part")
 
 
+def history_path(folder: Path, batch: str, key: str, placed_sha256: str | None) -> Path:
+    """Where the clip goes that stood under a job's name before."""
+    return folder / "history" / batch / f"{key}.{(placed_sha256 or '')[:12]}.mp4"
+
+
 def remove_parts(part: Path) -> None:
     """Remove what other runs may have left of the same attempt's download."""
     for leftover in part.parent.glob(f"{glob.escape(part.name)}*"):

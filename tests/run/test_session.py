@@ -389,6 +389,21 @@ async def test_a_twin_whose_file_was_changed_is_not_copied(shop: Shop) -> None:
         check_clip(shop.output("b"), 5)
 
 
+async def test_a_copy_that_was_stopped_before_its_record_is_recognised_and_old_clips_are_kept(shop: Shop) -> None:
+    shop.add("a", seed=5).add("b", seed=5, prompt="Another")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        old = shop.output("b").read_bytes()
+        shop.replace("Another", "It turns")
+        await run_shop(shop, emulator)
+        assert [path.read_bytes() for path in (shop.queue_path.parent / "history" / "shop").iterdir()] == [old]
+        shop.output("c").write_bytes(shop.output("a").read_bytes())  # renamed, and killed before the record
+        shop.rows[1] = shop.rows[1].replace("Another", "It turns")
+        shop.add("c", seed=5)
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2)
+
+
 async def test_a_twin_that_failed_does_not_stop_the_other(shop: Shop) -> None:
     shop.add("a", seed=5).add("b", seed=5)
     watcher = Watcher()

@@ -88,6 +88,12 @@ def test_only_a_later_prediction_of_ours_is_a_witness() -> None:
     assert judge([A], [], {"k": A.until_ms + 1}).witnessed == frozenset()
 
 
+@pytest.mark.parametrize("created_ms", [None, A.until_ms + 1 - SLACK_MS, A.until_ms + 1 + SLACK_MS])
+def test_a_witness_whose_clock_differs_from_ours_is_none(created_ms: int | None) -> None:
+    """The window of the list is made with our clock: with another one it may have missed the attempt."""
+    assert judge([A], [prediction("k", at=created_ms)], {"k": A.until_ms + 1}).witnessed == frozenset()
+
+
 @given(st.data())
 def test_nothing_is_ever_adopted_wrongly(data: st.DataObject) -> None:
     """Some submits created a prediction, some did not; strangers and hidden inputs stand between them."""
