@@ -21,7 +21,7 @@ from batchrun.emulator.world import Account, World
 from batchrun.manifest.read import load_manifest
 from batchrun.provider.urls import origin_of
 from batchrun.run.events import Event, Kind
-from batchrun.run.session import Session
+from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Options, Result
 
@@ -166,10 +166,8 @@ async def run_shop(
     session = Session(
         replace(chosen, **options),  # type: ignore[arg-type]
         lambda: [load_manifest(path, fast=True) for path in paths],
-        clock=SystemClock(),
+        Surroundings(clock=SystemClock(), chance=random.Random(7), new_id=lambda: secrets.token_hex(8)),
         stop=stop or Stop(),
         observer=watcher or Watcher(),
-        chance=random.Random(7),
-        new_id=lambda: secrets.token_hex(8),
     )
     return await session.run()

@@ -24,7 +24,7 @@ from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url, is_loopback
 from batchrun.run import summary
-from batchrun.run.session import Session, origin
+from batchrun.run.session import Session, Surroundings, origin
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
 from batchrun.run.terms import Options, Result
@@ -81,11 +81,9 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                     session = Session(
                         options,
                         _loader(parsed, options, loaded),
-                        clock=clock,
+                        Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
                         stop=stop,
                         observer=observer,
-                        chance=random.Random(),  # noqa: S311  # jitter
-                        new_id=lambda: secrets.token_hex(8),
                     )
                     results.append(await _run(session))
                 if stop.drain.is_set():

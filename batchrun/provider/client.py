@@ -50,6 +50,11 @@ class Client:
         self._http = http
         self._clock = clock
 
+    @property
+    def server_ahead_ms(self) -> int | None:
+        """The API's clock less ours, where it is known."""
+        return self._http.server_ahead_ms
+
     async def submit(self, model: str, inputs: Mapping[str, object], send_by_boot_s: float) -> SubmitOutcome:
         """Buy one clip: exactly one POST, no redirect, no retry (`docs/submit-task`).
 
@@ -88,19 +93,25 @@ class Client:
         return prediction
 
     async def list_page(
-        self, model: str, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
+        self, model: str | None, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
     ) -> list[Prediction]:
         """One page of the account's predictions, newest first; page until a short one (`docs-common-api/predictions`).
+
+        Args:
+            model: only of this model; None for all.
+            created_after_ms: in the provider's time, as `created_before_ms`.
+            created_before_ms: fixed over the pages, so that new ones do not move them.
+            page: from 1.
+            page_size: up to 100.
 
         Raises: as `result`.
         """
         body = {
             "page": page,
             "page_size": page_size,
-            "model": model,
             "created_after": rfc3339(created_after_ms),
             "created_before": rfc3339(created_before_ms),
-        }
+        } | ({"model": model} if model is not None else {})
         answer = await self._ask("POST", f"{API}/predictions", body=body, doing="list")
         found = (wire.prediction_of(item) for item in _items(answer.data))
         return [prediction for prediction in found if prediction is not None]
@@ -123,6 +134,18 @@ class Client:
         body = {"page": page, "page_size": page_size, "prediction_uuids": prediction_ids, "sort": "created_at ASC"}
         answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
         return [row for item in _items(answer.data) if (row := _billing_row(item)) is not None]
+
+    async def charges(self, prediction_ids: list[str]) -> dict[str, int]:
+        """What each prediction was charged less what was refunded, in micro-dollars; without those not charged yet.
+
+        At most 40 a question: each may have several rows. Raises: as `result`.
+        """
+        found: dict[str, int] = {}
+        refunds: dict[str, int] = {}
+        for row in await self.billing(prediction_ids):
+            books = {"deduct": found, "refund": refunds}.get(row.kind, {})
+            books[row.prediction_id] = books.get(row.prediction_id, 0) + row.amount_usd_micros
+        return {one: amount - refunds.get(one, 0) for one, amount in found.items() if one in prediction_ids}
 
     async def charged_since(self, since_ms: int) -> set[str]:
         """The predictions that were charged since a moment, newest first until older ones come. Raises: as `result`."""

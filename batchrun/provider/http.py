@@ -22,7 +22,7 @@ import batchrun
 from batchrun.clock import Clock
 from batchrun.provider.outcome import RefusedError, TryLaterError, UnsafeUrlError
 from batchrun.provider.urls import check_follow_up, is_loopback
-from batchrun.provider.wire import retry_after_s
+from batchrun.provider.wire import http_date_ms, retry_after_s
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -93,6 +93,8 @@ class Http:
         self._clock = clock
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self.server_ahead_ms: int | None = None
+        """The API's clock less ours, from its last `Date`; None until it has sent one."""
 
     async def __aenter__(self) -> Self:
         """Open the session."""
@@ -128,7 +130,11 @@ class Http:
             aiohttp.ClientError, TimeoutError: for `asked` or the submit to interpret.
         """
         auth = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return await self._whole(method, self.base_url + path, body, {**(headers or {}), **auth}, timeout_s)
+        answer = await self._whole(method, self.base_url + path, body, {**(headers or {}), **auth}, timeout_s)
+        date_ms = http_date_ms(answer.date)
+        if date_ms is not None:
+            self.server_ahead_ms = date_ms - self._clock.now_ms()
+        return answer
 
     async def put(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> RawAnswer:
         """The bytes to a storage host, with exactly these headers and without the key."""

@@ -159,6 +159,14 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
         return None
 
 
+def http_date_ms(header: str | None) -> int | None:
+    """The moment of a `Date` header: the middle of the second that it names."""
+    try:
+        return int(parsedate_to_datetime(header or "").timestamp() * 1000) + 500
+    except (ValueError, TypeError):
+        return None
+
+
 def _int(value: object) -> int:
     return int(value) if isinstance(value, (int, Decimal)) else 0
 

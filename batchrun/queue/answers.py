@@ -4,23 +4,54 @@ An answer is recorded by its attempt's id, whoever holds the lease and whatever 
 never thrown away. The job's own state follows only where it is still about that attempt.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
-from batchrun.queue.script import Script, ask
+from batchrun.queue.failures import FailureKind
+from batchrun.queue.ledger import Move, adjust, is_settled, move
+from batchrun.queue.script import Script, ask, ask_one
 
 
-def record_accepted(attempt_id: str, prediction_id: str, status_word: str, now_ms: int) -> Script[bool]:
-    """The provider took it: the prediction's id belongs to this attempt from now on."""
-    rows = yield from ask(
-        "attempt_accepted",
-        attempt_id=attempt_id,
-        prediction_id=prediction_id,
-        status_word=status_word,
-        now_ms=now_ms,
-    )
+class Recorded(Enum):
+    """What an acceptance meant."""
+
+    RUNNING = "running"
+    """The prediction belongs to the attempt, and the job goes on with it."""
+    LATE_RUNNING = "late, goes on"
+    """The attempt was void already: charged after all, and the job, which was not bought again yet, goes on with it."""
+    LATE_APART = "late, apart"
+    """The attempt was void and the job has moved on: charged, and its clip is kept apart."""
+    KNOWN = "known"
+    """Recorded before."""
+    SECOND = "second"
+    """The attempt has another prediction already: nothing was recorded, the provider made two of one submit."""
+    TAKEN = "taken"
+    """The prediction belongs to another attempt: nothing was recorded."""
+
+
+def record_accepted(attempt_id: str, prediction_id: str, status_word: str, now_ms: int) -> Script[Recorded]:
+    """The provider took it: the prediction's id belongs to this attempt from now on, whatever state it was in."""
+    owner = yield from ask_one("prediction_owner", prediction_id=prediction_id)
+    if owner is not None:
+        return Recorded.KNOWN if owner["attempt_id"] == attempt_id else Recorded.TAKEN
+    answer = {"attempt_id": attempt_id, "prediction_id": prediction_id, "status_word": status_word, "now_ms": now_ms}
+    rows = yield from ask("attempt_accepted", **answer)
     if rows:
         yield from ask("job_running", job_id=rows[0]["job_id"], attempt_id=attempt_id, now_ms=now_ms)
-    return bool(rows)
+        return Recorded.RUNNING
+    rows = yield from ask("attempt_late", **answer)
+    return (yield from _late(attempt_id, rows[0]["job_id"], now_ms)) if rows else Recorded.SECOND
+
+
+def _late(attempt_id: str, job_id: int, now_ms: int) -> Script[Recorded]:
+    """Its money was given up, or is still held when a person left it undecided."""
+    if (yield from is_settled(attempt_id)):
+        yield from move(attempt_id, Move.LATE_CHARGE, now_ms)
+    job = yield from ask_one("job_takes_late", job_id=job_id, attempt_id=attempt_id, now_ms=now_ms)
+    if job is None:
+        return Recorded.LATE_APART
+    yield from ask("attempt_goes_on", attempt_id=attempt_id)
+    return Recorded.LATE_RUNNING
 
 
 def record_nothing_created(
@@ -32,7 +63,7 @@ def record_nothing_created(
     )
     if not rows:
         return False
-    yield from ask("ledger_void", attempt_id=attempt_id, now_ms=now_ms)
+    yield from move(attempt_id, Move.VOID, now_ms)
     yield from _requeue_or_fail(rows[0]["job_id"], attempt_id, retry_ms, kind, message, now_ms)
     return True
 
@@ -41,6 +72,7 @@ def record_unknown(attempt_id: str, message: str, now_ms: int) -> Script[bool]:
     """Nobody knows what became of the submit: its money stays held."""
     rows = yield from ask("attempt_unknown", attempt_id=attempt_id, message=message, now_ms=now_ms)
     if rows:
+        yield from move(attempt_id, Move.UNKNOWN, now_ms)
         yield from ask(
             "job_unknown",
             job_id=rows[0]["job_id"],
@@ -49,6 +81,23 @@ def record_unknown(attempt_id: str, message: str, now_ms: int) -> Script[bool]:
             message=message,
             now_ms=now_ms,
         )
+    return bool(rows)
+
+
+def record_parked(attempt_id: str, message: str, now_ms: int) -> Script[bool]:
+    """Nothing that waiting brings can settle it: a person decides, and its money stays held."""
+    rows = yield from ask(
+        "job_parked", attempt_id=attempt_id, kind=FailureKind.UNDECIDED, message=message, now_ms=now_ms
+    )
+    return bool(rows)
+
+
+def record_left(attempt_id: str, message: str, now_ms: int) -> Script[bool]:
+    """A person leaves it undecided: its money stays held for good, and the job is not bought again unasked."""
+    rows = yield from ask("attempt_left", attempt_id=attempt_id, message=message, now_ms=now_ms)
+    if rows:
+        kind = FailureKind.LEFT_UNDECIDED
+        yield from _requeue_or_fail(rows[0]["job_id"], attempt_id, None, kind, message, now_ms)
     return bool(rows)
 
 
@@ -68,7 +117,8 @@ def record_completed(attempt_id: str, status_word: str, output_url: str | None, 
     )
     if not rows:
         return False
-    yield from ask("ledger_settle", attempt_id=attempt_id, now_ms=now_ms)
+    if not (yield from is_settled(attempt_id)):  # charged late, otherwise: then it is spent already
+        yield from move(attempt_id, Move.SETTLE, now_ms)
     yield from ask("job_downloading", job_id=rows[0]["job_id"], attempt_id=attempt_id, now_ms=now_ms)
     return True
 
@@ -93,23 +143,35 @@ def record_failed(
     )
     if not rows:
         return False
-    yield from ask("ledger_refund_due", attempt_id=attempt_id, now_ms=now_ms)
+    if not (yield from is_settled(attempt_id)):  # charged late, otherwise: what comes back is an adjustment
+        yield from move(attempt_id, Move.REFUND_DUE, now_ms)
     yield from _requeue_or_fail(rows[0]["job_id"], attempt_id, retry_ms, kind, message, now_ms)
     return True
 
 
 class RefundSeen(Enum):
-    """What the provider's billing says of a failed attempt, as the statement that books it."""
+    """What the provider's billing says of a failed attempt, as the movement that books it."""
 
-    REFUNDED = "ledger_refunded"
-    NEVER_CHARGED = "ledger_void"
-    DENIED = "ledger_refund_denied"
+    REFUNDED = Move.REFUNDED
+    NEVER_CHARGED = Move.VOID
+    DENIED = Move.REFUND_DENIED
     """Nothing within the provider's time; it counts as spent."""
 
 
-def record_refund(attempt_id: str, seen: RefundSeen, now_ms: int) -> Script[None]:
-    """What became of the money of a failed attempt, once and for all."""
-    yield from ask(seen.value, attempt_id=attempt_id, now_ms=now_ms)
+def record_refund(attempt_id: str, seen: RefundSeen, now_ms: int) -> Script[bool]:
+    """What became of the money of a failed attempt, once and for all; False when another process was first."""
+    if (yield from is_settled(attempt_id)):
+        return False
+    yield from move(attempt_id, seen.value, now_ms)
+    return True
+
+
+def record_audit(attempt_id: str, charged_usd_micros: int, is_final: bool, now_ms: int) -> Script[int]:  # noqa: FBT001
+    """The provider's billing shows what the attempt was charged, less refunds; by how much our ledger was wrong."""
+    more = yield from adjust(attempt_id, charged_usd_micros, now_ms)
+    if is_final:
+        yield from ask("attempt_audited", attempt_id=attempt_id, now_ms=now_ms)
+    return more
 
 
 def _requeue_or_fail(
@@ -123,3 +185,14 @@ def _requeue_or_fail(
             return
     # Also a job that the manifest has changed meanwhile ends here: the next reading gives it its new text.
     yield from ask("job_failed", job_id=job_id, attempt_id=attempt_id, kind=kind, message=message, now_ms=now_ms)
+
+
+ANSWERS: dict[str, Callable[..., Script[object]]] = {
+    "accepted": record_accepted,
+    "nothing_created": record_nothing_created,
+    "unknown": record_unknown,
+    "completed": record_completed,
+    "failed": record_failed,
+}
+"""What the provider says exists nowhere else: by these names it is kept when the database does not take it. Each script
+can run again with the same effect."""

@@ -26,6 +26,10 @@ class FailureKind(StrEnum):
     """The picture's file is gone, unreadable or another one than planned."""
     OUTPUT_OCCUPIED = "output_occupied"
     """A file that this queue did not write stands under the output's name."""
+    UNDECIDED = "undecided"
+    """Whether the submit created a prediction cannot be told; a person decides."""
+    LEFT_UNDECIDED = "left_undecided"
+    """A person left it so: the money counts as spent."""
     BROKEN_CLIP = "broken_clip"
     """The clip is paid but fails its checks."""
 

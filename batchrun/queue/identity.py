@@ -5,12 +5,11 @@ from pathlib import Path
 
 from batchrun.errors import QueueError
 from batchrun.queue.records import Identity
-from batchrun.queue.script import Params, Script, ask, ask_one
-from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.script import Database, Params, Script, ask, ask_one
 
 
 async def identify(
-    database: SqliteDatabase, path: Path, kind: str, origin: str | None, new_id: Callable[[], str], now_ms: int
+    database: Database, path: Path, kind: str, origin: str | None, new_id: Callable[[], str], now_ms: int
 ) -> Identity:
     """The queue's identity, written when it is new.
 

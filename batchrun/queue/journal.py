@@ -7,8 +7,7 @@ import asyncio
 from collections import deque
 from typing import Any, TypeVar
 
-from batchrun.queue.script import ScriptFactory
-from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.script import Database, ScriptFactory
 
 T = TypeVar("T")
 
@@ -18,7 +17,7 @@ MAX_GROUP = 500
 class Journal:
     """The one writer of a process."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[tuple[ScriptFactory[Any], asyncio.Future[Any]]] = deque()
         self._writer: asyncio.Task[None] | None = None

@@ -1,4 +1,7 @@
-"""Where the money is: sums over append-only rows, and whether one more price fits under every cap.
+"""Every movement of money, where it stands now, and whether one more price fits under every cap.
+
+A movement is a row; which way the price goes, between held and spent, is what its kind means. Nothing else in the
+package writes to the ledger, and every script that moves money moves the state that it belongs to as well.
 
 The rows only ever grow, so a sum is kept in memory together with the last row it includes, and brought up to date with
 the rows since: exact at every moment, for any number of processes, and as cheap with a million rows as with ten. No
@@ -7,11 +10,72 @@ counter is stored anywhere.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from batchrun.queue.records import Balance, Cap, CapReached, Scope
 from batchrun.queue.script import Row, Script, ask
 
 _Key = tuple[int, str | None, str, str]
+
+
+class Move(StrEnum):
+    """One kind of ledger row. `adjust` is apart: its amount is not the price."""
+
+    RESERVE = "reserve"
+    """Before the submit leaves."""
+    UNKNOWN = "unknown"
+    """Nobody knows what became of the submit; the price stays held."""
+    SETTLE = "settle"
+    """The clip exists: what was held is spent."""
+    VOID = "void"
+    """Nothing was created: what was held is free."""
+    REFUND_DUE = "refund_due"
+    """The task failed; until the provider's refund is seen the price stays held."""
+    REFUNDED = "refunded"
+    REFUND_DENIED = "refund_denied"
+    LATE_CHARGE = "late_charge"
+    """A void submit was created after all: spent, beside whatever was bought meanwhile."""
+
+
+MOVES: dict[Move, tuple[int, int]] = {
+    Move.RESERVE: (1, 0),
+    Move.UNKNOWN: (0, 0),
+    Move.SETTLE: (-1, 1),
+    Move.VOID: (-1, 0),
+    Move.REFUND_DUE: (0, 0),
+    Move.REFUNDED: (-1, 0),
+    Move.REFUND_DENIED: (-1, 1),
+    Move.LATE_CHARGE: (0, 1),
+}
+"""How often the price is added to what is held, and to what is spent."""
+
+SETTLEMENTS = frozenset({Move.SETTLE, Move.VOID, Move.REFUNDED, Move.REFUND_DENIED})
+"""One of these ends a reservation, once: the database refuses a second one."""
+
+
+def move(attempt_id: str, kind: Move, now_ms: int) -> Script[None]:
+    """Add one row about the attempt's price."""
+    held, spent = MOVES[kind]
+    yield from ask("ledger_move", attempt_id=attempt_id, kind=kind, held=held, spent=spent, now_ms=now_ms)
+
+
+def adjust(attempt_id: str, charged_usd_micros: int, now_ms: int) -> Script[int]:
+    """Make what the attempt has cost equal to what the provider's billing says.
+
+    Returns:
+        By how much it differed, in micro-dollars.
+    """
+    rows = yield from ask("ledger_of", attempt_id=attempt_id)
+    more: int = charged_usd_micros - sum(row["spent_usd_micros"] for row in rows)
+    if more:
+        yield from ask("ledger_adjust", attempt_id=attempt_id, more_usd_micros=more, now_ms=now_ms)
+    return more
+
+
+def is_settled(attempt_id: str) -> Script[bool]:
+    """Whether the reservation has ended already."""
+    rows = yield from ask("ledger_of", attempt_id=attempt_id)
+    return any(row["kind"] in SETTLEMENTS for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

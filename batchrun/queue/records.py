@@ -58,7 +58,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSubmit:
-    """A submit whose prediction is not known (yet)."""
+    """A submit whose prediction is not known (yet), or that was given up and may still turn up."""
 
     attempt_id: str
     batch: str
@@ -68,8 +68,50 @@ class OpenSubmit:
     send_by_ms: int
     answered_ms: int | None
     """When the wait for its answer was over."""
+    server_ahead_ms: int | None
+    """The provider's clock less ours at that time, where it was known."""
     image_url: str
+    job_state: JobState
     revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPrediction:
+    """When a prediction of the queue was submitted, by our clock, and how far the provider's was ahead then."""
+
+    submitted_ms: int
+    ahead_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeDue:
+    """An attempt whose charge the provider's billing has not been asked about yet."""
+
+    attempt_id: str
+    prediction_id: str
+    completed: bool
+    finished_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateAttempt:
+    """A prediction that was given up and exists, while its job has moved on: its clip is kept apart."""
+
+    attempt_id: str
+    prediction_id: str
+    submitted_ms: int
+    batch: str
+    key: str
+    duration_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPicture:
+    """A local picture of the queue: digest, where it lies now, and how many different requests use it."""
+
+    sha256: str
+    path: Path
+    requests: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

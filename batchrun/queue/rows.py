@@ -3,9 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from batchrun.queue.records import Attempt, Job, KnownJob, OpenSubmit, RefundDue, Revision, Twin, Upload
+from batchrun.queue.records import (
+    Attempt,
+    ChargeDue,
+    Job,
+    KnownJob,
+    KnownPicture,
+    KnownPrediction,
+    LateAttempt,
+    OpenSubmit,
+    RefundDue,
+    Revision,
+    Twin,
+    Upload,
+)
 from batchrun.queue.script import Row
-from batchrun.queue.states import JobState
+from batchrun.queue.states import AttemptState, JobState
 
 RealPath = Callable[[str], Path]
 
@@ -61,7 +74,7 @@ def known_job_of(row: Row, real_path: RealPath) -> KnownJob:
     )
 
 
-def open_submit_of(row: Row) -> OpenSubmit:
+def open_submit_of(row: Row, real_path: RealPath) -> OpenSubmit:
     """A submit without a prediction, from `open_submits`."""
     return OpenSubmit(
         attempt_id=row["attempt_id"],
@@ -71,9 +84,43 @@ def open_submit_of(row: Row) -> OpenSubmit:
         submitted_ms=row["submitted_ms"],
         send_by_ms=row["send_by_ms"],
         answered_ms=row["answered_ms"],
+        server_ahead_ms=row["server_ahead_ms"],
         image_url=row["sent_url"],
-        revision=_revision(row, None),
+        job_state=JobState(row["job_state"]),
+        revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
     )
+
+
+def known_prediction_of(row: Row) -> KnownPrediction:
+    """From `predictions_since`."""
+    return KnownPrediction(row["submitted_ms"], row["server_ahead_ms"])
+
+
+def charge_due_of(row: Row) -> ChargeDue:
+    """From `charges_to_audit`."""
+    return ChargeDue(
+        attempt_id=row["attempt_id"],
+        prediction_id=row["prediction_id"],
+        completed=row["state"] == AttemptState.COMPLETED,
+        finished_ms=row["finished_ms"],
+    )
+
+
+def late_attempt_of(row: Row) -> LateAttempt:
+    """From `late_attempts`."""
+    return LateAttempt(
+        attempt_id=row["attempt_id"],
+        prediction_id=row["prediction_id"],
+        submitted_ms=row["submitted_ms"],
+        batch=row["batch"],
+        key=row["key"],
+        duration_s=row["duration_s"],
+    )
+
+
+def known_picture_of(row: Row, real_path: RealPath) -> KnownPicture:
+    """From `known_pictures`."""
+    return KnownPicture(row["image_sha256"], real_path(row["image_path"]), row["requests"])
 
 
 def _revision(row: Row, image_path: Path | None) -> Revision:

@@ -34,6 +34,22 @@ Script: TypeAlias = Generator[Call, Rows, T]
 ScriptFactory: TypeAlias = Callable[[], Script[T]]
 
 
+Outcome: TypeAlias = tuple[Any, BaseException | None]
+
+
+class Database(Protocol):
+    """What an adapter offers: many scripts in one transaction, and one script that only looks."""
+
+    async def transact(self, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
+        """All scripts in one transaction; one that raises changes nothing and sinks no other. Raises StorageError."""
+
+    async def read(self, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401  # the script's own value
+        """One script on one snapshot. Raises StorageError."""
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
 def ask(name: str, /, **params: object) -> Script[Rows]:
     """All rows of a statement."""
     rows = yield Call(name, params)

@@ -13,15 +13,13 @@ from typing import Any
 import aiosqlite
 
 from batchrun.errors import QueueError, StorageError
-from batchrun.queue.script import Call, Row, Rows, Script, ScriptFactory
+from batchrun.queue.script import Call, Outcome, Row, Rows, Script, ScriptFactory
 from batchrun.queue.statements import migrations, statements
 
 _BUSY_TIMEOUT_S = 60.0
 _WAL_TRIES = 100
 _OLDEST_SQLITE = (3, 37, 0)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
-
-Outcome = tuple[Any, BaseException | None]
 
 
 class SqliteDatabase:
@@ -125,8 +123,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         _check_is_queue(connection, path)  # before anything is changed: it may be somebody else's file
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection)
+        connection.execute("PRAGMA foreign_keys = ON")  # not before: a migration may make a table anew
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise QueueError(f"{path} is not a queue: it is no SQLite database") from error
@@ -181,6 +179,9 @@ def _bring_up(connection: sqlite3.Connection, newest: int) -> None:
         if number > version:
             for statement in _split(text):
                 connection.execute(statement)
+    broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if broken is not None:
+        raise StorageError(f"the queue's file is damaged: a row of {broken[0]} points to nothing in {broken[2]}")
     connection.execute(f"PRAGMA user_version = {newest}")
 
 

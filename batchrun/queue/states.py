@@ -39,12 +39,16 @@ class AttemptState(StrEnum):
     SUBMITTING = "submitting"
     UNKNOWN = "unknown"
     RUNNING = "running"
+    LATE = "late"
+    """It was void, and exists after all; its job has moved on, and its clip is kept apart."""
     COMPLETED = "completed"
     FAILED = "failed"
     REFUSED = "refused"
     """The provider said no: nothing was created."""
     VOID = "void"
     """Provably nothing was sent, or by evidence nothing was created."""
+    LEFT = "left"
+    """A person left it undecided; its money stays held for good."""
 
 
 PAID_FOR = frozenset({JobState.SUBMITTING, JobState.RUNNING, JobState.DOWNLOADING, JobState.UNKNOWN})
@@ -58,17 +62,20 @@ FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.REJECTED, JobState.L
 NEEDS_PERSON = frozenset({JobState.UNKNOWN, JobState.PARKED, JobState.REJECTED, JobState.LOST})
 
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.SUBMITTING, JobState.DONE, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset(
+        {JobState.SUBMITTING, JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.RUNNING}
+    ),
     JobState.SUBMITTING: frozenset({JobState.RUNNING, JobState.UNKNOWN, JobState.QUEUED, JobState.FAILED}),
     JobState.UNKNOWN: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.PARKED}),
     JobState.PARKED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED}),
     JobState.RUNNING: frozenset({JobState.DOWNLOADING, JobState.QUEUED, JobState.FAILED, JobState.LOST}),
     JobState.DOWNLOADING: frozenset({JobState.DONE, JobState.REJECTED, JobState.LOST}),
     JobState.DONE: frozenset({JobState.QUEUED, JobState.DOWNLOADING}),
-    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.FAILED: frozenset({JobState.QUEUED, JobState.RUNNING}),
     JobState.REJECTED: frozenset({JobState.QUEUED}),
     JobState.LOST: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 """Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed;
-`queued` goes straight to `done` when the very same clip was bought for another job and is copied."""
+`queued` goes straight to `done` when the very same clip was bought for another job and is copied; `queued` and `failed`
+go straight to `running` when a submit that was given up turns out to exist."""

@@ -1,20 +1,22 @@
 """The queue as the rest of the program sees it: open it, ask it, tell it. One method a question or a fact."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from batchrun.clock import Clock
 from batchrun.errors import StorageError
 from batchrun.manifest.jobs import Batch
 from batchrun.queue import answers, leases, views
-from batchrun.queue.answers import RefundSeen
+from batchrun.queue.access import Access
+from batchrun.queue.answers import Recorded
+from batchrun.queue.doubts import Doubts
 from batchrun.queue.identity import identify
 from batchrun.queue.intake import Intake, swap_generation
-from batchrun.queue.journal import Journal
 from batchrun.queue.leases import ClaimScope, Lease, guarded
 from batchrun.queue.ledger import Books, up_to_date
 from batchrun.queue.processes import is_gone, this_host
@@ -23,21 +25,28 @@ from batchrun.queue.records import (
     Identity,
     Job,
     KnownBatch,
-    OpenSubmit,
     Pace,
-    RefundDue,
     Scope,
     SubmitDecision,
     SubmitRequest,
     Twin,
     Upload,
 )
-from batchrun.queue.rows import job_of, known_job_of, open_submit_of, refund_due_of, twin_of
-from batchrun.queue.script import Row, Script, ScriptFactory, ask, ask_one
+from batchrun.queue.rescue import Rescue
+from batchrun.queue.rows import job_of, known_job_of, twin_of
+from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import Moment, begin_submits
 
 T = TypeVar("T")
+
+
+class Connect(Protocol):
+    """Opens a database, made and brought to the newest version when needed."""
+
+    async def __call__(self, path: Path, *, create: bool) -> Database:
+        """See `SqliteDatabase.open`."""
+
 
 LEASE_MS = 60_000
 """A run that has not renewed its lease for so long is taken to be dead."""
@@ -50,12 +59,13 @@ FAR_FUTURE_MS = 2**53
 class Queue:
     """One queue, opened by one process as one run."""
 
-    def __init__(self, database: SqliteDatabase, clock: Clock, identity: Identity, path: Path, run_id: str) -> None:
-        self._database = database
-        self._journal = Journal(database)
+    def __init__(self, database: Database, clock: Clock, identity: Identity, path: Path, run_id: str) -> None:
+        self._access = Access(database, clock, Rescue(path.resolve(), run_id))
         self._clock = clock
         self._books = Books()
         self._base = path.resolve().parent
+        self.path = path
+        self.doubts = Doubts(self._access, self.real_path)
         self.identity = identity
         self.run_id = run_id
 
@@ -69,6 +79,7 @@ class Queue:
         origin: str | None,
         create: bool = True,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        connect: Connect = SqliteDatabase.open,
     ) -> "Queue":
         """Open the queue file, made when needed.
 
@@ -79,12 +90,13 @@ class Queue:
             origin: the API's origin, which must be the queue's; None to only look.
             create: whether to make the file when there is none.
             new_id: makes ids that are unique in the world.
+            connect: the database's adapter.
 
         Raises:
             QueueError: it belongs to another kind or origin, or cannot be used.
             StorageError: it cannot be read or written.
         """
-        database = await SqliteDatabase.open(path, create=create)
+        database = await connect(path, create=create)
         try:
             identity = await identify(database, path, kind, origin, new_id, clock.now_ms())
         except BaseException:
@@ -94,27 +106,35 @@ class Queue:
 
     async def close(self) -> None:
         """Write what waits, then close."""
-        await self._journal.drain()
-        await self._database.close()
+        await self._access.close()
 
     # ------------------------------------------------------------------ runs and leases
 
     async def start_run(self) -> None:
-        """Say that this process works on the queue now."""
+        """Say that this process works on the queue now, and book what earlier ones could not.
+
+        Raises:
+            StorageError: the disk is full, or what was rescued cannot be booked.
+        """
+        try:
+            await asyncio.to_thread(self._access.rescue.prepare)
+        except OSError as error:
+            raise StorageError(f"no room beside the queue {self.path}: {error.strerror}") from error
+        await self._access.replay()
         lease, host = self._lease(), this_host()
         for row in await self.read(lambda: ask("living_runs_here", host=host, now_ms=lease.now_ms, run_id=self.run_id)):
             if is_gone(row["pid"]):
-                await self._write("end_run", run_id=row["run_id"])
-        await self._write("start_run", host=host, pid=os.getpid(), **asdict(lease))
+                await self._access.write("end_run", run_id=row["run_id"])
+        await self._access.write("start_run", host=host, pid=os.getpid(), **asdict(lease))
 
     async def renew_run(self) -> None:
         """Keep the leases of this run alive. Raises StorageError when the run's row is gone."""
-        if not await self._write("renew_run", **asdict(self._lease())):
+        if not await self._access.write("renew_run", **asdict(self._lease())):
             raise StorageError("this run is no longer known to the queue; was the file replaced? Start again")
 
     async def end_run(self) -> None:
         """Give everything back."""
-        await self._journal.run(self._end_run)
+        await self._access.run(self._end_run)
 
     def _end_run(self) -> Script[None]:
         yield from ask("release_all", run_id=self.run_id)
@@ -142,7 +162,7 @@ class Queue:
         """Put a manifest's reading in place; see `intake.swap_generation`."""
         manifest, campaign = self.stored_path(batch.path), batch.caps.campaign
         now_ms = self._clock.now_ms()
-        return await self._journal.run(
+        return await self._access.run(
             lambda: swap_generation(batch.name, manifest, campaign, seen.generation, intakes, now_ms)
         )
 
@@ -160,18 +180,20 @@ class Queue:
         """Lease up to `count` jobs in flight that nobody works on, also those that are put off when asked for."""
         lease = self._lease()
         ready_ms = FAR_FUTURE_MS if put_off_too else self._clock.now_ms()
-        rows = await self._journal.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms))
+        rows = await self._access.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms))
         return [job_of(row, self.real_path) for row in rows]
 
     async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
         """Lease up to `count` jobs to be bought next."""
         lease = self._lease()
-        rows = await self._journal.run(lambda: leases.claim_queued(scopes, lease, count))
+        rows = await self._access.run(lambda: leases.claim_queued(scopes, lease, count))
         return [job_of(row, self.real_path) for row in rows]
 
     async def read_job(self, job_id: int) -> Job:
         """The job as it stands now."""
-        row = await self._database.read(lambda: ask_one("read_job", job_id=job_id))
+        row = await self._access.read(lambda: ask_one("read_job", job_id=job_id))
+        if row is None:
+            raise LookupError(f"the queue has no job {job_id}")
         return job_of(row, self.real_path)
 
     async def something_left(self, paid: Sequence[int], scopes: Sequence[ClaimScope]) -> bool:
@@ -181,11 +203,11 @@ class Queue:
 
     async def release(self, job: Job) -> None:
         """Give the lease back; the state stays."""
-        await self._write("release", job_id=job.job_id, run_id=self.run_id)
+        await self._access.write("release", job_id=job.job_id, run_id=self.run_id)
 
     async def put_off(self, job: Job, not_before_ms: int, kind: str, message: str) -> None:
         """Give the lease back until later, with the reason."""
-        await self._write(
+        await self._access.write(
             "job_put_off",
             job_id=job.job_id,
             run_id=self.run_id,
@@ -211,7 +233,7 @@ class Queue:
 
     async def record_upload(self, job: Job, upload: Upload) -> None:
         """The picture lies at the provider for this attempt to come."""
-        await self._write(
+        await self._access.write(
             "record_upload",
             attempt_id=upload.attempt_id,
             job_id=job.job_id,
@@ -220,10 +242,12 @@ class Queue:
             now_ms=upload.uploaded_ms,
         )
 
-    async def begin_submits(self, requests: Sequence[SubmitRequest], pace: Pace) -> list[SubmitDecision]:
+    async def begin_submits(
+        self, requests: Sequence[SubmitRequest], pace: Pace, server_ahead_ms: int | None = None
+    ) -> list[SubmitDecision]:
         """Reserve and write the intent for as many requests as slots, rate and caps allow."""
-        moment, books = Moment(self._clock.now_ms(), self._clock.boot_s()), self._books
-        decisions, self._books = await self._journal.run(
+        moment, books = Moment(self._clock.now_ms(), self._clock.boot_s(), server_ahead_ms), self._books
+        decisions, self._books = await self._access.run(
             lambda: begin_submits(requests, pace, books, self.run_id, moment)
         )
         return decisions
@@ -234,54 +258,39 @@ class Queue:
 
     # ------------------------------------------------------------------ answers
 
-    async def record_accepted(self, attempt_id: str, prediction_id: str, status_word: str) -> bool:
+    async def record_accepted(self, attempt_id: str, prediction_id: str, status_word: str) -> Recorded:
         """See `answers.record_accepted`."""
-        return await self._answer(answers.record_accepted, attempt_id, prediction_id, status_word)
+        recorded = await self._access.answer("accepted", attempt_id, prediction_id, status_word)
+        assert isinstance(recorded, Recorded)  # noqa: S101  # what the script returns
+        return recorded
 
     async def record_nothing_created(
         self, attempt_id: str, state: str, code: int | None, message: str, retry_ms: int | None, kind: str
     ) -> bool:
         """See `answers.record_nothing_created`."""
-        return await self._answer(answers.record_nothing_created, attempt_id, state, code, message, retry_ms, kind)
+        return bool(await self._access.answer("nothing_created", attempt_id, state, code, message, retry_ms, kind))
 
     async def record_unknown(self, attempt_id: str, message: str) -> bool:
         """See `answers.record_unknown`."""
-        return await self._answer(answers.record_unknown, attempt_id, message)
+        return bool(await self._access.answer("unknown", attempt_id, message))
 
     async def record_completed(self, attempt_id: str, status_word: str, output_url: str | None) -> bool:
         """See `answers.record_completed`."""
-        return await self._answer(answers.record_completed, attempt_id, status_word, output_url)
+        return bool(await self._access.answer("completed", attempt_id, status_word, output_url))
 
     async def record_failed(
         self, attempt_id: str, status_word: str, code: int | None, message: str, retry_ms: int | None, kind: str
     ) -> bool:
         """See `answers.record_failed`."""
-        return await self._answer(answers.record_failed, attempt_id, status_word, code, message, retry_ms, kind)
+        return bool(await self._access.answer("failed", attempt_id, status_word, code, message, retry_ms, kind))
 
     async def record_status(self, attempt_id: str, status_word: str) -> None:
         """See `answers.record_status`."""
-        await self._journal.run(lambda: answers.record_status(attempt_id, status_word))
+        await self._access.run(lambda: answers.record_status(attempt_id, status_word))
 
     async def record_output_url(self, attempt_id: str, output_url: str) -> None:
         """The provider has handed out a fresh address for the clip."""
-        await self._write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)
-
-    async def record_refund(self, attempt_id: str, seen: RefundSeen) -> None:
-        """See `answers.record_refund`."""
-        await self._answer(answers.record_refund, attempt_id, seen)
-
-    async def refunds_due(self, count: int = 10_000) -> list[RefundDue]:
-        """Failed attempts whose money has not come back yet, oldest first."""
-        return [refund_due_of(row) for row in await self.read(lambda: ask("refunds_due", count=count))]
-
-    async def open_submits(self) -> list[OpenSubmit]:
-        """Every submit of the queue without a prediction, oldest first."""
-        return [open_submit_of(row) for row in await self.read(lambda: ask("open_submits"))]
-
-    async def predictions_since(self, since_ms: int) -> dict[str, int]:
-        """When each prediction that the queue knows was submitted, by id."""
-        rows = await self.read(lambda: ask("predictions_since", since_ms=since_ms))
-        return {row["prediction_id"]: row["submitted_ms"] for row in rows}
+        await self._access.write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)
 
     # ------------------------------------------------------------------ the file
 
@@ -333,21 +342,13 @@ class Queue:
 
     async def read(self, script: ScriptFactory[T]) -> T:
         """Any script that only looks."""
-        value: T = await self._database.read(script)
-        return value
+        return await self._access.read(script)
 
     # ------------------------------------------------------------------ helpers
 
-    async def _write(self, statement: str, /, **params: object) -> Sequence[Row]:
-        return await self._journal.run(lambda: ask(statement, **params))
-
     async def _guarded(self, statement: str, /, **params: object) -> None:
         now_ms = self._clock.now_ms()
-        await self._journal.run(lambda: guarded(statement, run_id=self.run_id, now_ms=now_ms, **params))
-
-    async def _answer(self, script: Callable[..., Script[T]], *args: object) -> T:
-        now_ms = self._clock.now_ms()
-        return await self._journal.run(lambda: script(*args, now_ms))
+        await self._access.run(lambda: guarded(statement, run_id=self.run_id, now_ms=now_ms, **params))
 
 
 def _attempt_id(job: Job) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from batchrun.clock import day_of
-from batchrun.queue.ledger import Books, CapCheck, up_to_date
+from batchrun.queue.ledger import Books, CapCheck, Move, move, up_to_date
 from batchrun.queue.records import (
     Cap,
     Gone,
@@ -26,10 +26,12 @@ _UNANSWERED_MS = 3 * MINUTE_MS
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When it is, on both clocks, read before the transaction begins."""
+    """When it is, on all clocks, read before the transaction begins."""
 
     now_ms: int
     boot_s: float
+    server_ahead_ms: int | None = None
+    """The provider's clock less ours, where it is known."""
 
 
 def begin_submits(
@@ -76,11 +78,12 @@ def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, moment: Mo
         image_url=request.image_url,
         now_ms=now_ms,
         send_by_ms=now_ms + int(pace.send_within_s * 1000),
+        server_ahead_ms=moment.server_ahead_ms,
     )
     if not rows:
         return Gone()
     yield from ask("job_submitting", job_id=request.job_id, attempt_id=request.attempt_id, run_id=run_id, now_ms=now_ms)
-    yield from ask("ledger_reserve", attempt_id=request.attempt_id, now_ms=now_ms)
+    yield from move(request.attempt_id, Move.RESERVE, now_ms)
     return Started(request.attempt_id, moment.boot_s + pace.send_within_s)
 
 

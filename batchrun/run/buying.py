@@ -10,6 +10,7 @@ from batchrun.provider.outcome import (
     Accepted,
     NotAllowedError,
     NotSent,
+    Prediction,
     ProviderError,
     RefusalKind,
     Refused,
@@ -17,6 +18,7 @@ from batchrun.provider.outcome import (
     SubmitOutcome,
     Unknown,
 )
+from batchrun.queue.answers import Recorded
 from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import (
     Attempt,
@@ -148,12 +150,7 @@ async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutco
     tools, attempt_id = carried.tools, request.attempt_id
     match outcome:
         case Accepted(prediction):
-            await tools.queue.record_accepted(attempt_id, prediction.prediction_id, prediction.status_word)
-            tools.health.worked()
-            carried.tell(Kind.ACCEPTED, prediction.prediction_id)
-            attempt = _running(carried, request, prediction.prediction_id)
-            carried.job = replace(carried.job, state=JobState.RUNNING, attempt=attempt)
-            return None
+            return await _accepted(carried, request, prediction)
         case Refused():
             return await _refused(carried, attempt_id, outcome)
         case NotSent(message):
@@ -164,10 +161,34 @@ async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutco
             tools.starter.slot_freed()
             return Ending.AGAIN
         case Unknown(message):
-            await tools.queue.record_unknown(attempt_id, message)
-            carried.tell(Kind.UNKNOWN, message)
-            tools.starter.slot_freed()
-            return Ending.UNKNOWN
+            return await _unknown(carried, attempt_id, message)
+
+
+async def _accepted(carried: Carried, request: SubmitRequest, prediction: Prediction) -> Ending | None:
+    """The answer may come so late that the attempt was given up meanwhile: it is recorded all the same."""
+    tools, attempt_id, prediction_id = carried.tools, request.attempt_id, prediction.prediction_id
+    recorded = await tools.queue.record_accepted(attempt_id, prediction_id, prediction.status_word)
+    tools.health.worked()
+    if recorded is Recorded.TAKEN:
+        message = f"the provider answered with prediction {prediction_id}, which belongs to another attempt"
+        return await _unknown(carried, attempt_id, message)
+    if recorded is Recorded.SECOND:
+        text = f"the provider made a second prediction of one submit, {prediction_id}; ask its support for the money"
+        carried.tell(Kind.NOTE, text)
+        return Ending.GONE
+    if recorded in (Recorded.LATE_RUNNING, Recorded.LATE_APART):
+        carried.tell(Kind.LATE, f"prediction {prediction_id} was created after all")
+        return Ending.GONE
+    carried.tell(Kind.ACCEPTED, prediction_id)
+    carried.job = replace(carried.job, state=JobState.RUNNING, attempt=_running(carried, request, prediction_id))
+    return None
+
+
+async def _unknown(carried: Carried, attempt_id: str, message: str) -> Ending:
+    await carried.tools.queue.record_unknown(attempt_id, message)
+    carried.tell(Kind.UNKNOWN, message)
+    carried.tools.starter.slot_freed()
+    return Ending.UNKNOWN
 
 
 def _running(carried: Carried, request: SubmitRequest, prediction_id: str) -> Attempt:

@@ -1,7 +1,8 @@
 """Which prediction belongs to which submit of unknown outcome, and what may be concluded when none does. Pure.
 
-Rules: design, section 4a. An echoed picture address that belongs to one attempt alone is proof; equal inputs are proof
-only one to one; what cannot be told apart is left alone.
+Rules: design, section 4a. An echoed picture address that belongs to one attempt alone is proof, whenever it turns up;
+equal inputs are proof only one to one; what cannot be told apart is left alone. Times of the provider and ours are
+compared through the distance of the two clocks when the attempt was written (`ahead_ms`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +10,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from batchrun.provider.outcome import Prediction
+from batchrun.queue.records import KnownPrediction
 
 SLACK_MS = 180_000
-"""The provider's clock and ours may differ so much."""
+"""The provider's clock and ours may differ so much from what is known."""
 OLDEST_MS = 6 * 86_400_000
 """An older attempt cannot be judged by a list that reaches back seven days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAttempt:
-    """A submit whose prediction is not known. Times in milliseconds."""
+    """A submit whose prediction is not known. Times in milliseconds of our clock."""
 
     attempt_id: str
     batch: str
@@ -26,13 +28,24 @@ class OpenAttempt:
     model: str
     unknown: bool
     """Its outcome is unknown; otherwise its answer may still come."""
+    parked: bool = False
+    """Unknown, and left to a person so far."""
+    given_up: bool = False
+    """Void by evidence, or left by a person; it may turn up all the same."""
     submitted_ms: int
     until_ms: int
-    """The request cannot have arrived after this."""
+    """The request cannot have left after this."""
+    ahead_ms: int | None = None
+    """The provider's clock less ours then, where it was known."""
     inputs: Mapping[str, object]
     """What was sent."""
     is_marked: bool
     """The picture's address belongs to this attempt alone."""
+
+    @property
+    def may_be_found(self) -> bool:
+        """Nobody waits for its answer any more."""
+        return self.unknown or self.given_up
 
 
 class Fit(Enum):
@@ -53,28 +66,38 @@ class Verdict:
 
     found: Mapping[str, str] = field(default_factory=dict)
     """Prediction by attempt."""
-    unclear: frozenset[str] = frozenset()
-    """Attempts for which some prediction in the list may be theirs."""
+    unclear: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Attempts for which some predictions in the list may be theirs, with these."""
     witnessed: frozenset[str] = frozenset()
     """Attempts after which the list shows a later prediction of ours: it is fresh enough to judge them."""
 
 
-def fit(attempt: OpenAttempt, prediction: Prediction) -> Fit:
-    """How well a prediction that belongs to no attempt of ours fits this one."""
-    created_ms = prediction.created_ms
-    if created_ms is not None and not attempt.submitted_ms - SLACK_MS <= created_ms <= attempt.until_ms + SLACK_MS:
-        return Fit.NO
+def fit(attempt: OpenAttempt, prediction: Prediction, settle_ms: int) -> Fit:
+    """How well a prediction that belongs to no attempt of ours fits this one.
+
+    Args:
+        attempt: the attempt.
+        prediction: from the list, with its inputs where the provider shows them.
+        settle_ms: a request may be worked on so long after it has left.
+    """
     if prediction.model is not None and prediction.model != attempt.model:
         return Fit.NO
     image = prediction.inputs.get("image")
+    if image is not None and attempt.is_marked:
+        return Fit.MARKED if image == attempt.inputs["image"] else Fit.NO
+    if not _in_window(attempt, prediction, settle_ms):
+        return Fit.NO
     if image is None:
         return Fit.MAYBE
-    if image != attempt.inputs["image"]:
-        return Fit.NO
-    if attempt.is_marked:
-        return Fit.MARKED
     shown = {name: value for name, value in prediction.inputs.items() if name in attempt.inputs}
     return Fit.EQUAL if all(_same(value, attempt.inputs[name]) for name, value in shown.items()) else Fit.NO
+
+
+def _in_window(attempt: OpenAttempt, prediction: Prediction, settle_ms: int) -> bool:
+    if prediction.created_ms is None:
+        return True
+    created_ms = prediction.created_ms - (attempt.ahead_ms or 0)
+    return attempt.submitted_ms - SLACK_MS <= created_ms <= attempt.until_ms + settle_ms + SLACK_MS
 
 
 def _same(one: object, other: object) -> bool:
@@ -84,35 +107,45 @@ def _same(one: object, other: object) -> bool:
     return one == other
 
 
-def judge(attempts: Sequence[OpenAttempt], listed: Sequence[Prediction], ours: Mapping[str, int]) -> Verdict:
+def judge(
+    attempts: Sequence[OpenAttempt],
+    listed: Sequence[Prediction],
+    ours: Mapping[str, KnownPrediction],
+    settle_ms: int,
+) -> Verdict:
     """What a complete sweep shows.
 
     Args:
         attempts: every attempt of the queue without a prediction.
         listed: the sweep, without doubles.
-        ours: when each prediction that the queue knows was submitted, by id.
+        ours: the predictions that the queue knows, by id.
+        settle_ms: a request may be worked on so long after it has left.
     """
     strangers = [prediction for prediction in listed if prediction.prediction_id not in ours]
-    fits = {(one.attempt_id, other.prediction_id): fit(one, other) for one in attempts for other in strangers}
+    fits = {
+        (one.attempt_id, other.prediction_id): fit(one, other, settle_ms) for one in attempts for other in strangers
+    }
     found: dict[str, str] = {}
-    unclear: set[str] = set()
+    unclear: dict[str, tuple[str, ...]] = {}
     for attempt in attempts:
         candidates = [one for one in strangers if fits[attempt.attempt_id, one.prediction_id] is not Fit.NO]
         match = _certain(attempt, candidates, attempts, fits)
-        if match is not None and attempt.unknown:
+        if match is not None and attempt.may_be_found:
             found[attempt.attempt_id] = match
         elif candidates:
-            unclear.add(attempt.attempt_id)
+            unclear[attempt.attempt_id] = tuple(one.prediction_id for one in candidates)
     # A witness also shows that the two clocks agree: else the window may have missed what it was to show.
-    seen = [ours[one.prediction_id] for one in listed if one.prediction_id in ours and _in_time(one, ours)]
+    seen = [ours[one.prediction_id].submitted_ms for one in listed if _agrees(one, ours)]
     newest_ms = max(seen, default=0)
     witnessed = frozenset(one.attempt_id for one in attempts if newest_ms > one.until_ms)
-    return Verdict(found, frozenset(unclear), witnessed)
+    return Verdict(found, unclear, witnessed)
 
 
-def _in_time(prediction: Prediction, ours: Mapping[str, int]) -> bool:
-    created_ms = prediction.created_ms
-    return created_ms is not None and abs(created_ms - ours[prediction.prediction_id]) <= SLACK_MS // 2
+def _agrees(prediction: Prediction, ours: Mapping[str, KnownPrediction]) -> bool:
+    known = ours.get(prediction.prediction_id)
+    if known is None or prediction.created_ms is None:
+        return False
+    return abs(prediction.created_ms - (known.ahead_ms or 0) - known.submitted_ms) <= SLACK_MS // 2
 
 
 def _certain(

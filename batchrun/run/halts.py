@@ -16,6 +16,8 @@ class HaltKind(StrEnum):
     UNAVAILABLE = "unavailable"
     PRICE_CHANGED = "price_changed"
     TOO_MANY_UNKNOWN = "too_many_unknown"
+    OTHER_ACCOUNT = "other_account"
+    DISK_FULL = "disk_full"
 
 
 HALT_CODE: dict[HaltKind, ExitCode] = {
@@ -25,6 +27,8 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.UNAVAILABLE: ExitCode.UNAVAILABLE,
     HaltKind.PRICE_CHANGED: ExitCode.NEEDS_PERSON,
     HaltKind.TOO_MANY_UNKNOWN: ExitCode.NEEDS_PERSON,
+    HaltKind.OTHER_ACCOUNT: ExitCode.KEY,
+    HaltKind.DISK_FULL: ExitCode.NEEDS_PERSON,
 }
 _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then batchrun {command}",
@@ -32,10 +36,12 @@ _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.NO_CREDIT: "top the account up, then batchrun {command}",
     HaltKind.UNAVAILABLE: "batchrun {command}",
     HaltKind.PRICE_CHANGED: "agree to the price with limits.max_price, then batchrun {command}",
-    HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}",
+    HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}, then decide each with batchrun resolve {command} ID",
+    HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then batchrun {command}",
+    HaltKind.DISK_FULL: "free disk space, then batchrun {command}",
 }
 # Nothing can be asked any more: what is paid for is collected by a later run.
-ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED})
+ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED, HaltKind.OTHER_ACCOUNT})
 _BY_REFUSAL = {
     RefusalKind.KEY: HaltKind.KEY_REFUSED,
     RefusalKind.ACCOUNT: HaltKind.ACCOUNT,

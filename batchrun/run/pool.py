@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
 from batchrun.run.events import Event, Kind
 from batchrun.run.halts import ABANDONS, Halt, HaltKind, halt_of_error
+from batchrun.run.late import collect_late
 from batchrun.run.stop import Stop
 from batchrun.run.tools import Carried, Ending, Tools
 from batchrun.run.worker import carry
@@ -53,6 +55,8 @@ class Pool:
         self._bought_since_cap = False
         self._abandoned = False
         self._said_idle = False
+        self._late_wake = asyncio.Event()
+        self._late_waits = True
         self.ahead = 1
         self.halts: dict[HaltKind, Halt] = {}
         self.capped: dict[int, Capped] = {}
@@ -105,6 +109,11 @@ class Pool:
         self.bought += event.kind in (Kind.ACCEPTED, Kind.UNKNOWN)
         if event.kind is Kind.UNKNOWN and self._tools is not None:
             self._tools.reconciler.look()
+        if event.kind is Kind.ACCEPTED and self._tools is not None:
+            self._tools.reconciler.accepted()
+        if event.kind is Kind.LATE:
+            self._late_waits = True
+            self._late_wake.set()
         if event.kind is Kind.INTENT:
             self._bought_since_cap = True
             self._preparing.pop((event.batch, event.key), None)
@@ -123,6 +132,7 @@ class Pool:
                     group.create_task(tools.poller.run(), name="poller"),
                     group.create_task(self._renew(), name="lease"),
                     group.create_task(tools.reconciler.run(), name="reconciler"),
+                    group.create_task(self._collect_late(tools), name="late clips"),
                     group.create_task(self._obey(), name="stop"),
                 ]
                 await self._feed(group)
@@ -209,7 +219,7 @@ class Pool:
         scopes = [] if self.halts else [scope for scope in self._scopes.values() if scope.may_hold_something]
         if await self._queue.something_left(self._paid, scopes):
             return False
-        if self._tools is not None and await self._tools.reconciler.hopeful():
+        if self._late_waits or (self._tools is not None and await self._tools.reconciler.hopeful()):
             return False
         return bool(self.halts) or not self._reopen_after_cap()
 
@@ -233,6 +243,17 @@ class Pool:
             task = self._active.get(job_id)
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
+
+    async def _collect_late(self, tools: Tools) -> None:
+        while True:
+            self._late_wake.clear()
+            waits = await collect_late(tools)
+            if not self._late_wake.is_set():
+                self._late_waits = waits
+                self._wake.set()
+            with suppress(TimeoutError):
+                async with self._clock.timeout(tools.poller.floor_s if waits else None):
+                    await self._late_wake.wait()
 
     async def _renew(self) -> None:
         while True:

@@ -1,38 +1,57 @@
-"""Looks for submits of unknown outcome in the provider's list, beside the work, until each is found, void or undecidable.
+"""Looks for submits of unknown outcome in the provider's list, beside the work, until each is found, void or parked.
 
 Found: its prediction is written down and collected like any other. Absent by all the evidence of section 4a: void, and
-the job is bought anew. Anything less: it stays unknown, its money held, for a person.
+the job is bought anew; it is watched for a week more, because the provider may have been late. Anything less: parked for
+a person, its money held.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from batchrun.clock import Clock
-from batchrun.provider.client import SUBMIT_TIMEOUT_S, Client
-from batchrun.provider.outcome import Prediction, ProviderError, TryLaterError
+from batchrun.provider.client import Client
+from batchrun.provider.outcome import ProviderError, TryLaterError
+from batchrun.queue.answers import Recorded
 from batchrun.queue.records import OpenSubmit
 from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.evidence import OLDEST_MS, SLACK_MS, OpenAttempt, Verdict, judge
-from batchrun.run.sent import inputs_of
+from batchrun.run.sweeps import Sweep, Sweeper, open_attempt
 
 _SWEEPS = 3
-_PAGE = 100
-_MAX_PAGES = 200
 _SWEEPS_IN_SETTLE = 5
 _HOPELESS_AFTER = 3
 """So many sweeps in a row that the provider refuses: it has no list for us."""
+_SHOWN_CANDIDATES = 5
+
+
+class Matcher(Protocol):
+    """Tells by the first frames which candidates belong to which attempts."""
+
+    async def match(self, submits: Sequence[OpenSubmit], verdict: Verdict, sweep: Sweep) -> Mapping[str, str]:
+        """Prediction by attempt, only the certain ones. Raises ProviderError."""
 
 
 @dataclass(slots=True)
 class _Watch:
-    """How long one attempt has been looked for, by this run, awake and online."""
+    """How long one attempt has been looked for by this run, awake and online."""
 
     since_s: float
+    online_s: float = 0.0
+    last_s: float | None = None
     sweeps: int = 0
+    promising: bool = True
+    """The evidence so far speaks for a decision; only time is missing."""
+
+    def swept(self, now_s: float) -> None:
+        """One more complete sweep."""
+        self.online_s += now_s - self.last_s if self.last_s is not None else 0.0
+        self.last_s = now_s
+        self.sweeps += 1
 
 
 @dataclass(slots=True)
@@ -47,125 +66,171 @@ class Reconciler:
     """Called when a job has got a new state: there may be something to claim."""
     settle_s: float
     poll_s: float
+    matcher: Matcher | None = None
     _watches: dict[str, _Watch] = field(default_factory=dict)
-    _inputs: dict[str, Prediction] = field(default_factory=dict)
+    _sweeper: Sweeper | None = None
     _refusals: int = 0
+    _news: bool = False
+    """A prediction of ours was taken since the last sweep: it may be a witness."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def look(self) -> None:
         """There is a new submit of unknown outcome."""
         self._wake.set()
 
+    def accepted(self) -> None:
+        """There is a new prediction of ours."""
+        self._news = True
+
     async def hopeful(self) -> bool:
         """Whether waiting can still settle something."""
         if self._refusals >= _HOPELESS_AFTER:
             return False
-        opened = await self.queue.open_submits()
-        return any(one.state == AttemptState.UNKNOWN and not self._is_exhausted(one) for one in opened)
+        hopeful = any(self._is_hopeful(open_attempt(one)) for one in await self.queue.doubts.open_submits())
+        if hopeful and self._news:
+            self._wake.set()  # nothing else is left to do: look at once
+        return hopeful
+
+    def _is_hopeful(self, attempt: OpenAttempt) -> bool:
+        """Unknown ones until they are settled; what waits for a person only while something speaks for a decision."""
+        watch = self._watches.get(attempt.attempt_id)
+        if not self._is_wanted(attempt) or watch is None:
+            return self._is_wanted(attempt)
+        return (not attempt.parked or watch.promising or self._news) and not self._is_exhausted(attempt)
+
+    def _is_wanted(self, attempt: OpenAttempt) -> bool:
+        """Whether to look for it; for what was given up, once a run."""
+        return attempt.unknown or (attempt.given_up and attempt.attempt_id not in self._watches)
 
     async def run(self) -> None:
         """Sweep while there is something to look for, until cancelled."""
         while True:
-            opened = [_attempt(one) for one in await self.queue.open_submits()]
-            unknown = [one for one in opened if one.unknown]
-            if unknown and self._refusals < _HOPELESS_AFTER:
-                await self._sweep_and_settle(opened, unknown)
+            submits = await self.queue.doubts.open_submits()
+            if self._refusals >= _HOPELESS_AFTER:
+                await self._park_all(submits, "the provider's list is closed to this key")
+            elif any(self._is_wanted(open_attempt(one)) for one in submits):
+                await self._sweep_and_settle(submits)
             await self._pause()
 
-    async def _sweep_and_settle(self, opened: list[OpenAttempt], unknown: list[OpenAttempt]) -> None:
-        for attempt in unknown:
+    async def _sweep_and_settle(self, submits: Sequence[OpenSubmit]) -> None:
+        attempts = [open_attempt(one) for one in submits]
+        wanted = [one for one in attempts if one.may_be_found]
+        for attempt in wanted:
             self._watches.setdefault(attempt.attempt_id, _Watch(self.clock.monotonic_s()))
+        settle_ms = int(self.settle_s * 1000)
+        self._news = False
+        if self._sweeper is None:
+            self._sweeper = Sweeper(self.queue, self.client, self.clock)
         try:
-            listed = await self._sweep(opened)
+            sweep = await self._sweeper.sweep(attempts, settle_ms)
+            verdict = judge(attempts, sweep.listed, sweep.ours, settle_ms)
+            seen = await self._seen(submits, verdict, sweep)
         except TryLaterError:
-            return  # offline time does not count
+            for attempt in wanted:  # offline time does not count
+                self._watches[attempt.attempt_id].last_s = None
+            return
         except ProviderError:
             self._refusals += 1
             return
         self._refusals = 0
-        # Read after the list: an answer that came meanwhile makes its prediction ours, not a stranger.
-        ours = await self.queue.predictions_since(min(one.submitted_ms for one in opened) - SLACK_MS)
-        verdict = judge(opened, listed, ours)
-        for attempt in unknown:
-            self._watches[attempt.attempt_id].sweeps += 1
-            await self._settle(attempt, verdict, listed, ours)
+        for attempt in wanted:
+            self._watches[attempt.attempt_id].swept(self.clock.monotonic_s())
+            prediction_id = verdict.found.get(attempt.attempt_id) or seen.get(attempt.attempt_id)
+            await self._settle(attempt, verdict, sweep, prediction_id)
 
-    async def _sweep(self, opened: list[OpenAttempt]) -> list[Prediction]:
-        """Every prediction in the window, with its inputs where the provider shows them anywhere."""
-        after_ms = min(one.submitted_ms for one in opened) - SLACK_MS
-        before_ms = self.clock.now_ms() + SLACK_MS
-        found: dict[str, Prediction] = {}
-        for model in sorted({one.model for one in opened}):
-            for page in range(1, _MAX_PAGES + 1):
-                items = await self.client.list_page(model, after_ms, before_ms, page, _PAGE)
-                found |= {item.prediction_id: item for item in items}
-                if len(items) < _PAGE:
-                    break
-        ours = await self.queue.predictions_since(after_ms)
-        return [one if one.prediction_id in ours else await self._with_inputs(one) for one in found.values()]
+    async def _seen(self, submits: Sequence[OpenSubmit], verdict: Verdict, sweep: Sweep) -> Mapping[str, str]:
+        """What the first frames tell of those that the list leaves unclear."""
+        if self.matcher is None or not verdict.unclear:
+            return {}
+        return await self.matcher.match(submits, verdict, sweep)
 
-    async def _with_inputs(self, prediction: Prediction) -> Prediction:
-        if prediction.inputs:
-            return prediction
-        if prediction.prediction_id not in self._inputs:
-            self._inputs[prediction.prediction_id] = await self.client.result(prediction.prediction_id)
-        return replace(prediction, inputs=self._inputs[prediction.prediction_id].inputs)
-
-    async def _settle(
-        self, attempt: OpenAttempt, verdict: Verdict, listed: list[Prediction], ours: dict[str, int]
-    ) -> None:
-        prediction_id = verdict.found.get(attempt.attempt_id)
+    async def _settle(self, attempt: OpenAttempt, verdict: Verdict, sweep: Sweep, prediction_id: str | None) -> None:
         if prediction_id is not None:
-            if await self.queue.record_accepted(attempt.attempt_id, prediction_id, "found"):
-                self._tell(Kind.ACCEPTED, attempt, prediction_id)
-                self.moved()
-        elif await self._is_absent(attempt, verdict, listed, ours):
+            await self._adopt(attempt, prediction_id)
+        elif attempt.given_up:
+            return
+        elif await self._is_absent(attempt, verdict, sweep):
             message = "void: the provider's list and billing show that nothing was created"
             if await self.queue.record_nothing_created(
                 attempt.attempt_id, AttemptState.VOID, None, message, self.clock.now_ms(), "void"
             ):
                 self._tell(Kind.NOT_SENT, attempt, message)
                 self.moved()
+        elif self._is_exhausted(attempt) and not attempt.parked:
+            await self._park(attempt, self._why_undecided(attempt, verdict))
 
-    async def _is_absent(
-        self, attempt: OpenAttempt, verdict: Verdict, listed: list[Prediction], ours: dict[str, int]
-    ) -> bool:
+    async def _adopt(self, attempt: OpenAttempt, prediction_id: str) -> None:
+        recorded = await self.queue.record_accepted(attempt.attempt_id, prediction_id, "found")
+        if recorded is Recorded.RUNNING:
+            self._tell(Kind.ACCEPTED, attempt, prediction_id)
+        elif recorded in (Recorded.LATE_RUNNING, Recorded.LATE_APART):
+            self._tell(Kind.LATE, attempt, f"prediction {prediction_id} was created after all")
+        self.moved()
+
+    # ------------------------------------------------------------------ absent
+
+    async def _is_absent(self, attempt: OpenAttempt, verdict: Verdict, sweep: Sweep) -> bool:
         """All the evidence that a void needs (design, section 4a)."""
-        now_ms = self.clock.now_ms()
-        waited = (
-            self._waited_s(attempt.attempt_id) >= self.settle_s and now_ms - attempt.until_ms >= self.settle_s * 1000
+        now_ms, watch = self.clock.now_ms(), self._watches[attempt.attempt_id]
+        watch.promising = (
+            attempt.attempt_id not in verdict.unclear
+            and attempt.attempt_id in verdict.witnessed
+            and now_ms - attempt.submitted_ms <= OLDEST_MS
         )
-        if not waited or self._watches[attempt.attempt_id].sweeps < _SWEEPS:
+        if not (watch.promising and self._has_waited(attempt, watch)):
             return False
-        if attempt.attempt_id in verdict.unclear or attempt.attempt_id not in verdict.witnessed:
+        if await self._unexplained_charge(attempt, sweep):
+            watch.promising = False
             return False
-        if now_ms - attempt.submitted_ms > OLDEST_MS:
-            return False
-        return not await self._unexplained_charge(attempt, listed, ours)
+        return True
 
-    async def _unexplained_charge(self, attempt: OpenAttempt, listed: list[Prediction], ours: dict[str, int]) -> bool:
+    def _has_waited(self, attempt: OpenAttempt, watch: _Watch) -> bool:
+        past_ms = self.clock.now_ms() - attempt.until_ms
+        return watch.online_s >= self.settle_s and past_ms >= self.settle_s * 1000 and watch.sweeps >= _SWEEPS
+
+    async def _unexplained_charge(self, attempt: OpenAttempt, sweep: Sweep) -> bool:
         """Whether the billing, where it is open to us, shows a charge since then that nothing explains."""
-        explained = {one.prediction_id for one in listed} | set(ours)
+        explained = {one.prediction_id for one in sweep.listed} | set(sweep.ours)
         try:
-            charged = await self.client.charged_since(attempt.submitted_ms - SLACK_MS)
+            charged = await self.client.charged_since(attempt.submitted_ms + (attempt.ahead_ms or 0) - SLACK_MS)
         except TryLaterError:
             return True
         except ProviderError:
             return False  # closed to this key
         return bool(charged - explained)
 
-    def _waited_s(self, attempt_id: str) -> float:
-        return self.clock.monotonic_s() - self._watches[attempt_id].since_s
+    # ------------------------------------------------------------------ undecided
 
-    def _is_exhausted(self, one: OpenSubmit) -> bool:
+    def _is_exhausted(self, attempt: OpenAttempt) -> bool:
         """Everything that waiting can bring has been waited for."""
-        watch = self._watches.get(one.attempt_id)
+        watch = self._watches.get(attempt.attempt_id)
         if watch is None:
             return False
-        waited_s = self._waited_s(one.attempt_id)
-        past_ms = self.clock.now_ms() - _until_ms(one)
-        enough = waited_s >= self.settle_s and past_ms >= self.settle_s * 1000 and watch.sweeps > _SWEEPS
+        waited_s = self.clock.monotonic_s() - watch.since_s
+        enough = self._has_waited(attempt, watch) and watch.sweeps > _SWEEPS
         return enough or waited_s > 2 * self.settle_s + 120
+
+    async def _park_all(self, submits: Sequence[OpenSubmit], why: str) -> None:
+        for attempt in map(open_attempt, submits):
+            if attempt.unknown and not attempt.parked:
+                await self._park(attempt, why)
+
+    async def _park(self, attempt: OpenAttempt, why: str) -> None:
+        message = f"nobody can tell whether the submit of attempt {attempt.attempt_id} was taken: {why}"
+        if await self.queue.doubts.park(attempt.attempt_id, message):
+            self._tell(Kind.PARKED, attempt, message)
+
+    def _why_undecided(self, attempt: OpenAttempt, verdict: Verdict) -> str:
+        candidates = verdict.unclear.get(attempt.attempt_id, ())
+        if candidates:
+            shown = ", ".join(candidates[:_SHOWN_CANDIDATES])
+            more = f" and {len(candidates) - _SHOWN_CANDIDATES} more" if len(candidates) > _SHOWN_CANDIDATES else ""
+            return f"it may be prediction {shown}{more}"
+        if attempt.attempt_id not in verdict.witnessed:
+            return "the provider's list shows nothing of it, nor any later prediction of ours that would prove it fresh"
+        return "the provider's list shows nothing of it, its billing shows a charge that nothing explains"
+
+    # ------------------------------------------------------------------ helpers
 
     async def _pause(self) -> None:
         self._wake.clear()
@@ -175,23 +240,3 @@ class Reconciler:
 
     def _tell(self, kind: Kind, attempt: OpenAttempt, detail: str) -> None:
         self.observer(Event(kind, attempt.batch, attempt.key, detail))
-
-
-def _until_ms(one: OpenSubmit) -> int:
-    """After this the request cannot leave: its connection was dropped, or its process is gone or past `send_by`."""
-    latest_ms = one.send_by_ms + int(SUBMIT_TIMEOUT_S * 1000)
-    return latest_ms if one.answered_ms is None else min(latest_ms, one.answered_ms)
-
-
-def _attempt(one: OpenSubmit) -> OpenAttempt:
-    return OpenAttempt(
-        attempt_id=one.attempt_id,
-        batch=one.batch,
-        key=one.key,
-        model=one.revision.model,
-        unknown=one.state == AttemptState.UNKNOWN,
-        submitted_ms=one.submitted_ms,
-        until_ms=_until_ms(one),
-        inputs=inputs_of(one.revision, one.image_url),
-        is_marked=one.revision.image_url is None,
-    )

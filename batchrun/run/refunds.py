@@ -20,7 +20,7 @@ _GROUP = 40
 
 async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
     """Book what the billing shows. A billing that is closed or does not answer changes nothing."""
-    due = await queue.refunds_due()
+    due = await queue.doubts.refunds_due()
     for start in range(0, len(due), _GROUP):
         group = due[start : start + _GROUP]
         try:
@@ -30,7 +30,7 @@ async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
         for one in group:
             seen = judge_refund(one, rows, clock.now_ms())
             if seen is not None:
-                await queue.record_refund(one.attempt_id, seen)
+                await queue.doubts.record_refund(one.attempt_id, seen)
 
 
 def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> RefundSeen | None:

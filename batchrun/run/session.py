@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchrun.clock import Clock, day_of
@@ -19,7 +20,10 @@ from batchrun.provider.urls import origin_of
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Balance, Cap, Job, Pace, Scope
-from batchrun.queue.store import Queue
+from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.store import Connect, Queue
+from batchrun.run.account import other_account
+from batchrun.run.audit import audit_charges
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
@@ -27,7 +31,7 @@ from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
-from batchrun.run.starter import BalanceGuard, Starter
+from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
 from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
 from batchrun.run.tools import Ending, Tools
@@ -43,27 +47,32 @@ _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
 Load = Callable[[], Sequence[Batch]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a run gets from outside: time, chance, names, the database and the network."""
+
+    clock: Clock
+    chance: random.Random
+    new_id: Callable[[], str]
+    """Makes ids that are unique in the world."""
+    connect: Connect = SqliteDatabase.open
+    connect_http: Callable[[str, str | None, Clock], Http] = Http
+    """From the API's address and the key."""
+
+
 class Session:
     """One run over one queue."""
 
     def __init__(
-        self,
-        options: Options,
-        load: Load,
-        *,
-        clock: Clock,
-        stop: Stop,
-        observer: Observer,
-        chance: random.Random,
-        new_id: Callable[[], str],
+        self, options: Options, load: Load, surroundings: Surroundings, *, stop: Stop, observer: Observer
     ) -> None:
         self._options = options
         self._load = load
-        self._clock = clock
+        self._outside = surroundings
+        self._clock = surroundings.clock
         self._stop = stop
         self._observer = observer
-        self._chance = chance
-        self._new_id = new_id
+        self._late = 0
         self._batches: dict[int, Batch] = {}
         self._quotes: dict[tuple[str, int], int] = {}
 
@@ -75,14 +84,22 @@ class Session:
         """
         options, started_s = self._options, self._clock.monotonic_s()
         queue = await Queue.open(
-            options.queue_path, self._clock, kind=options.kind, origin=options.origin, new_id=self._new_id
+            options.queue_path,
+            self._clock,
+            kind=options.kind,
+            origin=options.origin,
+            new_id=self._outside.new_id,
+            connect=self._outside.connect,
         )
         result = Result(run_id=queue.run_id, no_new=options.no_new)
         try:
-            async with Http(options.base_url, options.key, self._clock) as http:
-                again = True
+            async with self._outside.connect_http(options.base_url, options.key, self._clock) as http:
+                client = Client(http, self._clock)
+                again = await self._is_our_account(queue, client, result)
                 while again:
                     again = await self._round(queue, http, result)
+                if options.kind == "paid" and not result.halts:
+                    await audit_charges(queue, client, self._clock, self._observer)
             await self._look(queue, result)
         except BaseExceptionGroup as group:
             raise first_cause(group) from group
@@ -90,6 +107,13 @@ class Session:
             await queue.close()
         result.duration_s = self._clock.monotonic_s() - started_s
         return result
+
+    async def _is_our_account(self, queue: Queue, client: Client, result: Result) -> bool:
+        """Before anything is concluded from what this key sees, or bought with it."""
+        halt = await other_account(queue, client, self._clock) if self._options.kind == "paid" else None
+        if halt is not None:
+            result.halts[halt.kind] = halt
+        return halt is None
 
     async def _round(self, queue: Queue, http: Http, result: Result) -> bool:
         """Collect, read, buy. Whether another round is due: a job had changed while its old text was in flight."""
@@ -145,6 +169,7 @@ class Session:
         pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock)
+            await audit_charges(queue, client, self._clock, self._observer)
         if await self._quote(client, pool, result):
             self._say_plan(tools, result)
             pool.open(scopes)
@@ -206,6 +231,8 @@ class Session:
 
         def observe(event: Event) -> None:
             pool.watch(event)
+            if event.kind is Kind.LATE:
+                self._late += 1
             self._observer(event)
 
         health = Health(
@@ -215,9 +242,19 @@ class Session:
             ),
             options.give_up_after_s,
         )
-        poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._chance)
+        poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._outside.chance)
         reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s)
-        starter = Starter(queue, self._clock, _pace(limits), observe, hopeful=reconciler.hopeful)
+        folder = options.queue_path.resolve().parent
+        starter = Starter(
+            queue,
+            self._clock,
+            _pace(limits),
+            observe,
+            hopeful=reconciler.hopeful,
+            disk=DiskGuard(folder, self._clock),
+            halt=pool.halt,
+            server_ahead_ms=lambda: client.server_ahead_ms,
+        )
         tools = Tools(
             queue=queue,
             client=client,
@@ -228,14 +265,14 @@ class Session:
             reconciler=reconciler,
             health=health,
             observer=observe,
-            chance=self._chance,
-            new_id=self._new_id,
+            chance=self._outside.chance,
+            new_id=self._outside.new_id,
             caps=lambda batch_id: self._caps(batch_id, queue.run_id),
             price=self._price,
             zone=lambda batch_id: self._batches[batch_id].caps.zone,
             halt=pool.halt,
             capped=pool.cap_reached,
-            folder=options.queue_path.resolve().parent,
+            folder=folder,
             keeping=starter.keeping,
         )
         self._pace(tools, pool, limits)
@@ -271,7 +308,8 @@ class Session:
                 held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
                 spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
             )
-        result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.refunds_due())
+        result.late = self._late
+        result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
         result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
         caps = {cap.name: cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)}
         for cap in caps.values():

@@ -3,9 +3,11 @@
 import asyncio
 import heapq
 import itertools
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from batchrun.clock import Clock
@@ -26,11 +28,14 @@ from batchrun.queue.records import (
 from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.halts import Halt, HaltKind
 
 _LOOK_AGAIN_S = 1.0
 """Another process may have given a slot back; nobody tells us."""
 _MAX_GROUP = 200
 _BALANCE_AGE_S = 10.0
+MIN_FREE_BYTES = 50_000_000
+"""For the write-ahead log of some thousand answers."""
 
 _Waiting = tuple[int, int, SubmitRequest, "asyncio.Future[SubmitDecision]"]
 
@@ -65,6 +70,28 @@ class BalanceGuard:
             self._left -= price_usd_micros
 
 
+class DiskGuard:
+    """Buys nothing when what is bought could not be written down: looks at the free space of the queue's disk."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._asked_s: float | None = None
+        self._free_bytes = MIN_FREE_BYTES
+
+    def halt(self) -> Halt | None:
+        """Why nothing may be bought now, looked at once a second."""
+        now_s = self._clock.monotonic_s()
+        if self._asked_s is None or now_s - self._asked_s >= 1.0:
+            self._asked_s, self._free_bytes = now_s, shutil.disk_usage(self._folder).free
+        if self._free_bytes >= MIN_FREE_BYTES:
+            return None
+        free, least = self._free_bytes // 1_000_000, MIN_FREE_BYTES // 1_000_000
+        return Halt(
+            HaltKind.DISK_FULL, f"only {free} MB are free in {self._folder}, {least} MB are needed to buy safely"
+        )
+
+
 @dataclass(slots=True)
 class Starter:
     """One a run. `run` must be running for `start` to come back."""
@@ -79,6 +106,10 @@ class Starter:
     """Facts being written down; a run ends only after them."""
     hopeful: Callable[[], Awaitable[bool]] | None = None
     """Whether submits of unknown outcome may still be settled by themselves."""
+    disk: DiskGuard | None = None
+    halt: Callable[[Halt], None] = lambda _: None
+    server_ahead_ms: Callable[[], int | None] = lambda: None
+    """The provider's clock less ours, where it is known."""
     closed: bool = False
     _ready: list[_Waiting] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -151,7 +182,11 @@ class Starter:
         return await asyncio.shield(writing)
 
     async def _begin(self, group: list[_Waiting]) -> NotYet | None:
-        decisions = await self.queue.begin_submits([request for _, _, request, _ in group], self.pace)
+        if self.disk is not None and (full := self.disk.halt()) is not None:
+            self.halt(full)
+            return await self._tell(group, [Closed()] * len(group))
+        requests = [request for _, _, request, _ in group]
+        decisions = await self.queue.begin_submits(requests, self.pace, self.server_ahead_ms())
         if isinstance(decisions[0], TooManyUnknown) and self.hopeful is not None and await self.hopeful():
             self._say(
                 f"{decisions[0].count} submits with unknown outcome: looking for them before anything new is bought"

@@ -59,6 +59,8 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
     found += [
         ExitReason(code, kind, count, again if code is _LATER else status) for (code, kind), count in _troubles(result)
     ]
+    if result.late:
+        found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", result.late, status))
     if result.capped:
         names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
         found.append(
@@ -215,6 +217,8 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
         lines += sorted({_capped_line(capped) for capped in result.capped})
     if result.refund_due_usd_micros:
         lines.append(f"{format_usd(result.refund_due_usd_micros)} of what is held may come back as refunds")
+    if result.late:
+        lines.append(f"{result.late} submits that were given up exist after all: charged, and their clips are kept")
     lines += [halt.message for halt in result.halts.values()]
     lines += [f"next: {step}" for step in dict.fromkeys(one.advice or one.next_command for one in reasons)]
     return lines
@@ -261,6 +265,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.balance = _sum(total.balance, other.balance)
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
+        total.late += other.late
         total.refund_due_usd_micros += other.refund_due_usd_micros
         total.duration_s += other.duration_s
         total.problem = total.problem or other.problem

@@ -68,6 +68,8 @@ class Result:
     halts: dict[HaltKind, Halt] = field(default_factory=dict)
     endings: dict[Ending, int] = field(default_factory=dict)
     bought: int = 0
+    late: int = 0
+    """Submits that were given up and turned out to exist: charged beside what was bought instead."""
     no_new: bool = False
     signal_number: int | None = None
     warnings: list[str] = field(default_factory=list)

@@ -80,3 +80,8 @@ def remove_parts(part: Path) -> None:
 def quarantine_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:
     """Where a clip goes that was paid for but fails its checks."""
     return folder / "rejected" / batch / f"{key}.{attempt_id}.mp4"
+
+
+def late_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:
+    """Where the clip of a submit goes that was given up, exists after all, and whose job was bought again meanwhile."""
+    return folder / "late" / batch / f"{key}.{attempt_id}.mp4"

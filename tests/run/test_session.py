@@ -304,7 +304,7 @@ async def test_hidden_inputs_prove_nothing(shop: Shop) -> None:
     shop.add("a")
     async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         result = await run_shop(shop, emulator)
-        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"unknown": 1, "total": 1})
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"parked": 1, "total": 1})
         assert result.balance.held_usd_micros == 250_000
         assert len(emulator.world.submits) == 1
 
@@ -313,7 +313,7 @@ async def test_without_a_witness_absence_proves_nothing(shop: Shop) -> None:
     shop.add("a")
     async with emulated({Fault.SUBMIT_DROP_BEFORE: 1.0}) as emulator:
         result = await run_shop(shop, emulator)
-        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"unknown": 1, "total": 1})
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"parked": 1, "total": 1})
         emulator.world.dice.chances = {}
         again = await run_shop(shop, emulator)
         assert (code_of(again), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
@@ -322,7 +322,7 @@ async def test_without_a_witness_absence_proves_nothing(shop: Shop) -> None:
 async def test_with_all_the_evidence_a_submit_that_created_nothing_is_void_and_bought_anew(shop: Shop) -> None:
     shop.add("a")
     async with emulated({Fault.SUBMIT_500: 1.0}) as emulator:
-        assert counts(await run_shop(shop, emulator)) == {"unknown": 1, "total": 1}
+        assert counts(await run_shop(shop, emulator)) == {"parked": 1, "total": 1}
         emulator.world.dice.chances = {}
         shop.add("b").add("c")  # later predictions of ours: the witnesses
         result = await run_shop(shop, emulator)
@@ -337,7 +337,7 @@ async def test_too_many_unknown_outcomes_end_the_run(shop: Shop) -> None:
     shop.add_many(6)
     async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         result = await run_shop(shop, emulator)
-        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 4, "unknown": 2, "total": 6})
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 4, "parked": 2, "total": 6})
         assert len(emulator.world.submits) == 2
 
 
@@ -421,7 +421,7 @@ async def test_a_job_whose_twin_is_unknown_is_left_to_a_person_too(shop: Shop) -
     shop.add("a", seed=5, more=", priority: 9").add("b", seed=5)
     async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         result = await run_shop(shop, emulator)
-        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 1, "unknown": 1, "total": 2})
+        assert (code_of(result), counts(result)) == (ExitCode.NEEDS_PERSON, {"queued": 1, "parked": 1, "total": 2})
         assert len(emulator.world.submits) == 1
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from batchrun.errors import LostLeaseError, QueueError
 from batchrun.plan import intakes, make_plan
-from batchrun.queue.answers import RefundSeen
+from batchrun.queue.answers import Recorded, RefundSeen
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, TooManyUnknown
 from batchrun.queue.states import JobState
+from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import LEASE_MS, Queue
 from tests.clocks import StillClock
 from tests.store.stores import PACE, batch, budget, daily, opened, request, spec, take_in
@@ -123,18 +124,19 @@ async def test_a_failed_task_holds_the_money_until_its_refund_is_decided(
     await queue.record_accepted(attempt_id, "pred-1", "created")
     assert await queue.record_failed(attempt_id, "failed", 1405, "task failed", None, "task_failed")
     assert await money(queue, job) == (250_000, 0)
-    (due,) = await queue.refunds_due()
+    (due,) = await queue.doubts.refunds_due()
     assert (due.attempt_id, due.prediction_id, due.amount_usd_micros) == (attempt_id, "pred-1", 250_000)
-    await queue.record_refund(attempt_id, seen)
-    assert (await money(queue, job), await queue.refunds_due()) == ((0, spent), [])
-    with pytest.raises(sqlite3.IntegrityError):
-        await queue.record_refund(attempt_id, RefundSeen.REFUNDED)
+    assert await queue.doubts.record_refund(attempt_id, seen)
+    assert (await money(queue, job), await queue.doubts.refunds_due()) == ((0, spent), [])
+    assert not await queue.doubts.record_refund(attempt_id, RefundSeen.REFUNDED)
+    assert await money(queue, job) == (0, spent)
 
 
 async def test_every_answer_counts_once(queue: Queue, tmp_path: Path) -> None:
     job, attempt_id = await started(queue, tmp_path)
-    assert await queue.record_accepted(attempt_id, "pred-1", "created")
-    assert not await queue.record_accepted(attempt_id, "pred-2", "created")
+    assert await queue.record_accepted(attempt_id, "pred-1", "created") is Recorded.RUNNING
+    assert await queue.record_accepted(attempt_id, "pred-1", "created") is Recorded.KNOWN
+    assert await queue.record_accepted(attempt_id, "pred-2", "created") is Recorded.SECOND
     assert not await queue.record_unknown(attempt_id, "late")
     assert not await queue.record_nothing_created(attempt_id, "void", None, "late", None, "x")
     assert await queue.record_completed(attempt_id, "completed", "https://cdn.example/a.mp4")
@@ -176,7 +178,9 @@ async def test_the_lease_of_a_process_that_is_gone_is_not_waited_for(
     (job,) = await claimed(queue, tmp_path)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    await queue._database._hop(lambda connection: connection.execute("UPDATE runs SET pid = ?", (gone.pid,)))
+    with sqlite3.connect(tmp_path / "queue.db") as connection:
+        connection.execute("UPDATE runs SET pid = ?", (gone.pid,))
+    connection.close()
     async with opened(tmp_path, clock) as other:
         assert [one.key for one in await other.claim_queued([await scope_of(queue)], 9)] == [job.key]
 
@@ -393,6 +397,10 @@ REFUSALS = [
     "INSERT INTO ledger SELECT NULL, attempt_id, batch_id, campaign, run_id, day, 'adjust', -1, 0, -1, 0 FROM attempts",
     "INSERT INTO ledger SELECT NULL, attempt_id, batch_id, campaign, run_id, day, 'gift', 1, 0, 1, 0 FROM attempts",
     "INSERT INTO ledger SELECT NULL, attempt_id, batch_id, campaign, run_id, day, 'void', 1, -1, 0, 0 FROM attempts",
+    "INSERT INTO ledger SELECT NULL, attempt_id, batch_id, campaign, run_id, day, 'late_charge', 1, 0, 1, 0 FROM attempts",
+    "INSERT INTO ledger SELECT NULL, attempt_id, batch_id, campaign, run_id, day, 'unknown', 1, 1, 0, 0 FROM attempts",
+    "UPDATE attempts SET state = 'late'",
+    "UPDATE attempts SET state = 'left'",
     "UPDATE revisions SET prompt = 'other'",
     "UPDATE jobs SET state = 'done'",
     "UPDATE jobs SET state = 'sleeping'",
@@ -422,8 +430,10 @@ async def test_one_prediction_belongs_to_one_attempt(queue: Queue, tmp_path: Pat
     first, second = (request(job) for job in await claimed(queue, tmp_path, 2))
     await queue.begin_submits([first, second], PACE)
     await queue.record_accepted(first.attempt_id, "pred-1", "created")
-    with pytest.raises(sqlite3.IntegrityError):
-        await queue.record_accepted(second.attempt_id, "pred-1", "created")
+    assert await queue.record_accepted(second.attempt_id, "pred-1", "created") is Recorded.TAKEN
+    with sqlite3.connect(tmp_path / "queue.db") as connection, pytest.raises(sqlite3.IntegrityError):
+        connection.execute("UPDATE attempts SET prediction_id = 'pred-1'")
+    connection.close()
 
 
 # ---------------------------------------------------------------------- the file, and to whom it belongs
@@ -475,9 +485,11 @@ async def test_two_processes_make_one_queue(tmp_path: Path, clock: StillClock) -
         await queue.close()
 
 
-async def test_durability_settings(queue: Queue) -> None:
+async def test_durability_settings(tmp_path: Path) -> None:
     def look(connection: sqlite3.Connection) -> tuple[object, ...]:
         names = ("journal_mode", "synchronous", "foreign_keys")
         return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
-    assert await queue._database._hop(look) == ("wal", 2, 1)
+    database = await SqliteDatabase.open(tmp_path / "queue.db")
+    assert await database._hop(look) == ("wal", 2, 1)
+    await database.close()

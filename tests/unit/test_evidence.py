@@ -8,10 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.provider.outcome import Prediction, Progress
-from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, fit, judge
+from batchrun.queue.records import KnownPrediction
+from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, Verdict, fit
+from batchrun.run.evidence import judge as judge_with
 
 NOW = 1_800_000_000_000
 MODEL = "kwaivgi/kling-v1.6-i2v-standard"
+
+
+SETTLE_MS = 300_000
+
+
+def judge(attempts: list[OpenAttempt], listed: list[Prediction], ours: dict[str, int]) -> Verdict:
+    known = {name: KnownPrediction(submitted_ms, None) for name, submitted_ms in ours.items()}
+    return judge_with(attempts, listed, known, SETTLE_MS)
 
 
 def attempt(
@@ -45,8 +55,12 @@ URL = attempt("u", marked=False, image="https://shop/u.png")
         (A, prediction("p", echo(A)), Fit.MARKED),
         (A, prediction("p", echo(A) | {"image": "https://m/other.png"}), Fit.NO),
         (A, prediction("p"), Fit.MAYBE),
-        (A, prediction("p", echo(A), at=NOW + 60_000 + SLACK_MS + 1), Fit.NO),
-        (A, prediction("p", echo(A), at=NOW - SLACK_MS - 1), Fit.NO),
+        (A, prediction("p", echo(A), at=NOW + 3_600_000), Fit.MARKED),
+        (A, prediction("p", at=NOW + 60_000 + SETTLE_MS + SLACK_MS), Fit.MAYBE),
+        (A, prediction("p", at=NOW + 60_000 + SETTLE_MS + SLACK_MS + 1), Fit.NO),
+        (A, prediction("p", at=NOW - SLACK_MS - 1), Fit.NO),
+        (replace(A, ahead_ms=7_200_000), prediction("p"), Fit.NO),
+        (replace(A, ahead_ms=7_200_000), prediction("p", at=NOW + 7_200_000), Fit.MAYBE),
         (A, prediction("p", echo(A), at=None), Fit.MARKED),
         (A, replace(prediction("p"), model="other"), Fit.NO),
         (URL, prediction("p", echo(URL)), Fit.EQUAL),
@@ -55,7 +69,7 @@ URL = attempt("u", marked=False, image="https://shop/u.png")
     ],
 )
 def test_how_a_prediction_fits(one: OpenAttempt, other: Prediction, wanted: Fit) -> None:
-    assert fit(one, other) is wanted
+    assert fit(one, other, SETTLE_MS) is wanted
 
 
 def test_a_marker_is_proof_also_among_strangers() -> None:
@@ -74,12 +88,12 @@ def test_equal_inputs_are_proof_only_one_to_one() -> None:
 def test_an_answer_that_may_still_come_is_not_taken_away() -> None:
     going = attempt("u", marked=False, image="https://shop/u.png", unknown=False)
     verdict = judge([going], [prediction("p", echo(going))], {})
-    assert (verdict.found, verdict.unclear) == ({}, {"u"})
+    assert (verdict.found, verdict.unclear) == ({}, {"u": ("p",)})
 
 
 def test_our_own_known_predictions_are_nobody_elses() -> None:
     verdict = judge([A], [prediction("known")], {"known": NOW})
-    assert (verdict.found, verdict.unclear) == ({}, frozenset())
+    assert (verdict.found, verdict.unclear) == ({}, {})
 
 
 def test_only_a_later_prediction_of_ours_is_a_witness() -> None:

@@ -206,20 +206,28 @@ WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_si
 SELECT count(*) AS unknown FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown';
 
--- Submits without a prediction: under way, or of unknown outcome.
+-- Submits without a prediction: under way, of unknown outcome, or given up so lately that they may still turn up.
 -- name: open_submits
-SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.image_url AS sent_url, b.name AS batch, j.key,
-       r.revision_id, r.take, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url,
-       r.image_sha256
-FROM attempts a
+SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.server_ahead_ms, a.image_url AS sent_url,
+       b.name AS batch, j.key, j.state AS job_state, j.image_path, r.revision_id, r.take, r.model, r.prompt,
+       r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url, r.image_sha256
+FROM (SELECT * FROM attempts WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown')
+      UNION ALL
+      SELECT * FROM attempts t WHERE t.state IN ('void', 'left') AND t.finished_ms > :given_up_since_ms
+        AND EXISTS (SELECT 1 FROM ledger l WHERE l.attempt_id = t.attempt_id AND l.kind = 'unknown')) a
 JOIN jobs j ON j.job_id = a.job_id
 JOIN batches b ON b.batch_id = a.batch_id
 JOIN revisions r ON r.revision_id = a.revision_id
-WHERE a.state IN ('submitting', 'unknown', 'running') AND a.state IN ('submitting', 'unknown')
 ORDER BY a.submitted_ms;
 
 -- name: predictions_since
-SELECT prediction_id, submitted_ms FROM attempts WHERE submitted_ms >= :since_ms AND prediction_id IS NOT NULL;
+SELECT prediction_id, submitted_ms, server_ahead_ms FROM attempts
+WHERE submitted_ms >= :since_ms AND prediction_id IS NOT NULL;
+
+-- name: recent_predictions
+SELECT prediction_id FROM attempts
+WHERE submitted_ms BETWEEN :since_ms AND :until_ms AND prediction_id IS NOT NULL
+ORDER BY submitted_ms DESC LIMIT :count;
 
 -- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
 -- name: recent_starts
@@ -235,9 +243,9 @@ SELECT max(day) AS day FROM (
 
 -- name: insert_attempt
 INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_id, day, price_usd_micros, state,
-    image_url, submitted_ms, send_by_ms)
+    image_url, submitted_ms, send_by_ms, server_ahead_ms)
 SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :day, :price_usd_micros, 'submitting',
-    :image_url, :now_ms, :send_by_ms
+    :image_url, :now_ms, :send_by_ms, :server_ahead_ms
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.job_id = :job_id AND j.state = 'queued' AND j.outdated = 0 AND j.revision_id = :revision_id
   AND j.lease_run_id = :run_id
@@ -254,6 +262,25 @@ UPDATE attempts SET state = 'running', prediction_id = :prediction_id, status_wo
     answered_ms = :now_ms, message = NULL
 WHERE attempt_id = :attempt_id AND state IN ('submitting', 'unknown') RETURNING job_id;
 
+-- name: prediction_owner
+SELECT attempt_id FROM attempts WHERE prediction_id = :prediction_id;
+
+-- What was given up exists after all.
+-- name: attempt_late
+UPDATE attempts SET state = 'late', prediction_id = :prediction_id, status_word = :status_word,
+    answered_ms = :now_ms, finished_ms = NULL
+WHERE attempt_id = :attempt_id AND state IN ('void', 'refused', 'left') RETURNING job_id;
+
+-- name: attempt_goes_on
+UPDATE attempts SET state = 'running' WHERE attempt_id = :attempt_id AND state = 'late';
+
+-- name: attempt_left
+UPDATE attempts SET state = 'left', finished_ms = :now_ms, message = :message
+WHERE attempt_id = :attempt_id AND state = 'unknown' RETURNING job_id;
+
+-- name: attempt_audited
+UPDATE attempts SET audited_ms = :now_ms WHERE attempt_id = :attempt_id;
+
 -- name: attempt_refused
 UPDATE attempts SET state = :state, answered_ms = :now_ms, finished_ms = :now_ms, code = :code, message = :message
 WHERE attempt_id = :attempt_id AND state IN ('submitting', 'unknown') AND prediction_id IS NULL RETURNING job_id;
@@ -267,11 +294,11 @@ UPDATE attempts SET status_word = :status_word WHERE attempt_id = :attempt_id AN
 
 -- name: attempt_completed
 UPDATE attempts SET state = 'completed', status_word = :status_word, output_url = :output_url, finished_ms = :now_ms
-WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+WHERE attempt_id = :attempt_id AND state IN ('running', 'late') RETURNING job_id;
 
 -- name: attempt_failed
 UPDATE attempts SET state = 'failed', status_word = :status_word, code = :code, message = :message, finished_ms = :now_ms
-WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
+WHERE attempt_id = :attempt_id AND state IN ('running', 'late') RETURNING job_id;
 
 -- name: attempt_output_url
 UPDATE attempts SET output_url = :output_url WHERE attempt_id = :attempt_id AND state = 'completed' RETURNING job_id;
@@ -285,6 +312,20 @@ UPDATE jobs SET state = 'unknown', changed_ms = :now_ms, failure_kind = :kind, f
     lease_run_id = NULL
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'submitting' RETURNING job_id;
 
+-- name: job_parked
+UPDATE jobs SET state = 'parked', changed_ms = :now_ms, failure_kind = :kind, failure_message = :message,
+    lease_run_id = NULL
+WHERE attempt_id = :attempt_id AND state = 'unknown'
+  AND job_id = (SELECT job_id FROM attempts WHERE attempt_id = :attempt_id AND state = 'unknown') RETURNING job_id;
+
+-- Not bought again yet: it goes on with the prediction that was given up, whoever prepares to buy it just now.
+-- name: job_takes_late
+UPDATE jobs SET state = 'running', attempt_id = :attempt_id, changed_ms = :now_ms, failure_kind = NULL,
+    failure_message = NULL, finished_ms = NULL, lease_run_id = NULL
+WHERE job_id = :job_id AND outdated = 0
+  AND revision_id = (SELECT revision_id FROM attempts WHERE attempt_id = :attempt_id)
+  AND (state = 'queued' OR (state = 'failed' AND failure_kind = 'left_undecided')) RETURNING job_id;
+
 -- name: job_downloading
 UPDATE jobs SET state = 'downloading', changed_ms = :now_ms
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
@@ -292,13 +333,14 @@ WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'running' RETURN
 -- name: job_requeued
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = :not_before_ms, changed_ms = :now_ms,
     failure_kind = NULL, failure_message = NULL, lease_run_id = NULL
-WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') AND outdated = 0
-RETURNING job_id;
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'parked', 'running')
+  AND outdated = 0 RETURNING job_id;
 
 -- name: job_failed
 UPDATE jobs SET state = 'failed', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
     finished_ms = :now_ms, lease_run_id = NULL
-WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'running') RETURNING job_id;
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'parked', 'running')
+RETURNING job_id;
 
 -- A job that fails before it is bought: its picture cannot be used any more.
 -- name: job_failed_unbought
@@ -337,45 +379,24 @@ WHERE job_id = :job_id AND lease_run_id = :run_id RETURNING job_id;
 
 -- ---------------------------------------------------------------- ledger
 
--- name: ledger_reserve
+-- One movement: how the price moves between held and spent says the kind (`ledger.MOVES`).
+-- name: ledger_move
 INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
     spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'reserve', price_usd_micros, price_usd_micros, 0, :now_ms
+SELECT attempt_id, batch_id, campaign, run_id, day, :kind, price_usd_micros, :held * price_usd_micros,
+    :spent * price_usd_micros, :now_ms
 FROM attempts WHERE attempt_id = :attempt_id;
 
--- The settlement releases what was reserved; spent is what the provider charged.
--- name: ledger_settle
+-- The provider's billing says otherwise: the difference, with its sign.
+-- name: ledger_adjust
 INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
     spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'settle', price_usd_micros, -price_usd_micros, price_usd_micros,
-    :now_ms
+SELECT attempt_id, batch_id, campaign, run_id, day, 'adjust', abs(:more_usd_micros), 0, :more_usd_micros, :now_ms
 FROM attempts WHERE attempt_id = :attempt_id;
 
--- name: ledger_void
-INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
-    spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'void', price_usd_micros, -price_usd_micros, 0, :now_ms
-FROM attempts WHERE attempt_id = :attempt_id;
-
--- name: ledger_refund_due
-INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
-    spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'refund_due', price_usd_micros, 0, 0, :now_ms
-FROM attempts WHERE attempt_id = :attempt_id;
-
--- name: ledger_refunded
-INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
-    spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'refunded', price_usd_micros, -price_usd_micros, 0, :now_ms
-FROM attempts WHERE attempt_id = :attempt_id;
-
--- No refund within the provider's time: the money is gone.
--- name: ledger_refund_denied
-INSERT INTO ledger (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
-    spent_usd_micros, at_ms)
-SELECT attempt_id, batch_id, campaign, run_id, day, 'refund_denied', price_usd_micros, -price_usd_micros,
-    price_usd_micros, :now_ms
-FROM attempts WHERE attempt_id = :attempt_id;
+-- name: ledger_of
+SELECT kind, amount_usd_micros, held_usd_micros, spent_usd_micros FROM ledger WHERE attempt_id = :attempt_id
+ORDER BY row_id;
 
 -- What moved since a row, summed by everything that a cap can look at.
 -- name: ledger_since
@@ -390,6 +411,41 @@ WHERE d.kind = 'refund_due' AND NOT EXISTS (
     SELECT 1 FROM ledger s WHERE s.attempt_id = d.attempt_id
       AND s.kind IN ('settle', 'void', 'refunded', 'refund_denied'))
 ORDER BY d.row_id LIMIT :count;
+
+-- Charges that the provider's billing has not been asked about yet, or whose refund may still come.
+-- name: charges_to_audit
+SELECT a.attempt_id, a.prediction_id, a.state, a.finished_ms FROM attempts a
+WHERE a.audited_ms IS NULL AND a.state IN ('completed', 'failed') AND a.finished_ms > :since_ms
+  AND EXISTS (SELECT 1 FROM ledger l WHERE l.attempt_id = a.attempt_id
+              AND l.kind IN ('settle', 'refund_denied', 'late_charge'))
+ORDER BY a.finished_ms LIMIT :count;
+
+-- ---------------------------------------------------------------- late clips
+
+-- Predictions that were given up and exist, while their job has moved on.
+-- name: late_attempts
+SELECT a.attempt_id, a.prediction_id, a.submitted_ms, b.name AS batch, j.key, r.duration_s
+FROM attempts a JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id = a.batch_id
+JOIN revisions r ON r.revision_id = a.revision_id
+WHERE a.state = 'late' ORDER BY a.submitted_ms;
+
+-- ---------------------------------------------------------------- looks
+
+-- name: record_look
+INSERT INTO looks (attempt_id, picture_sha256, picture, frame) VALUES (:attempt_id, :picture_sha256, :picture, :frame)
+ON CONFLICT (attempt_id) DO NOTHING;
+
+-- name: count_looks
+SELECT count(*) AS looks FROM looks;
+
+-- name: read_looks
+SELECT picture_sha256, picture, frame FROM looks LIMIT :count;
+
+-- Every local picture that the queue knows, with how many different requests use it.
+-- name: known_pictures
+SELECT r.image_sha256, j.image_path, count(DISTINCT r.fingerprint) AS requests FROM jobs j
+JOIN revisions r ON r.job_id = j.job_id
+WHERE r.image_sha256 IS NOT NULL AND j.image_path IS NOT NULL GROUP BY r.image_sha256, j.image_path;
 
 -- ---------------------------------------------------------------- views
 

@@ -1,0 +1,106 @@
+"""What the queue knows of submits whose outcome is not certain, and of charges that nobody has compared yet."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from batchrun.queue import answers
+from batchrun.queue.access import Access
+from batchrun.queue.answers import RefundSeen
+from batchrun.queue.records import (
+    ChargeDue,
+    KnownPicture,
+    KnownPrediction,
+    LateAttempt,
+    OpenSubmit,
+    RefundDue,
+)
+from batchrun.queue.rows import (
+    charge_due_of,
+    known_picture_of,
+    known_prediction_of,
+    late_attempt_of,
+    open_submit_of,
+    refund_due_of,
+)
+from batchrun.queue.script import ask, ask_one
+
+WATCH_MS = 7 * 86_400_000
+"""So long a submit that was given up is watched: the provider's list reaches back as far (design, section 4a)."""
+
+
+class Doubts:
+    """The part of the queue that reconcile, refund watch and audit work with."""
+
+    def __init__(self, access: Access, real_path: Callable[[str], Path]) -> None:
+        self._access = access
+        self._real_path = real_path
+
+    async def open_submits(self) -> list[OpenSubmit]:
+        """Every submit without a prediction, oldest first, also those that were given up within `WATCH_MS`."""
+        since_ms = self._access.clock.now_ms() - WATCH_MS
+        rows = await self._access.read(lambda: ask("open_submits", given_up_since_ms=since_ms))
+        return [open_submit_of(row, self._real_path) for row in rows]
+
+    async def predictions_since(self, since_ms: int) -> dict[str, KnownPrediction]:
+        """The predictions that the queue knows, by id."""
+        rows = await self._access.read(lambda: ask("predictions_since", since_ms=since_ms))
+        return {row["prediction_id"]: known_prediction_of(row) for row in rows}
+
+    async def recent_predictions(self, since_ms: int, until_ms: int, count: int) -> list[str]:
+        """The newest predictions that were submitted between two moments."""
+        params = {"since_ms": since_ms, "until_ms": until_ms, "count": count}
+        return [row["prediction_id"] for row in await self._access.read(lambda: ask("recent_predictions", **params))]
+
+    async def park(self, attempt_id: str, message: str) -> bool:
+        """See `answers.record_parked`."""
+        return await self._access.book(answers.record_parked, attempt_id, message)
+
+    async def leave(self, attempt_id: str, message: str) -> bool:
+        """See `answers.record_left`."""
+        return await self._access.book(answers.record_left, attempt_id, message)
+
+    async def late_attempts(self) -> list[LateAttempt]:
+        """Predictions that were given up and exist, and whose clip is not safe yet."""
+        return [late_attempt_of(row) for row in await self._access.read(lambda: ask("late_attempts"))]
+
+    # ------------------------------------------------------------------ money
+
+    async def refunds_due(self, count: int = 10_000) -> list[RefundDue]:
+        """Failed attempts whose money has not come back yet, oldest first."""
+        return [refund_due_of(row) for row in await self._access.read(lambda: ask("refunds_due", count=count))]
+
+    async def record_refund(self, attempt_id: str, seen: RefundSeen) -> bool:
+        """See `answers.record_refund`."""
+        return await self._access.book(answers.record_refund, attempt_id, seen)
+
+    async def charges_to_audit(self, since_ms: int, count: int) -> list[ChargeDue]:
+        """Charges since a moment that the billing has not been asked about, oldest first."""
+        rows = await self._access.read(lambda: ask("charges_to_audit", since_ms=since_ms, count=count))
+        return [charge_due_of(row) for row in rows]
+
+    async def record_audit(self, attempt_id: str, charged_usd_micros: int, *, is_final: bool) -> int:
+        """See `answers.record_audit`."""
+        return await self._access.book(answers.record_audit, attempt_id, charged_usd_micros, is_final)
+
+    # ------------------------------------------------------------------ looks
+
+    async def record_look(self, attempt_id: str, picture_sha256: str, picture: bytes, frame: bytes) -> None:
+        """What a picture and the first frame of its clip look like."""
+        await self._access.write(
+            "record_look", attempt_id=attempt_id, picture_sha256=picture_sha256, picture=picture, frame=frame
+        )
+
+    async def count_looks(self) -> int:
+        """How many pairs the queue has learnt from."""
+        row = await self._access.read(lambda: ask_one("count_looks"))
+        return int(row["looks"]) if row else 0
+
+    async def looks(self, count: int) -> Sequence[tuple[str, bytes, bytes]]:
+        """Pairs of picture and first frame: digest of the picture, and both looks."""
+        rows = await self._access.read(lambda: ask("read_looks", count=count))
+        return [(row["picture_sha256"], row["picture"], row["frame"]) for row in rows]
+
+    async def known_pictures(self) -> list[KnownPicture]:
+        """Every local picture of the queue."""
+        rows = await self._access.read(lambda: ask("known_pictures"))
+        return [known_picture_of(row, self._real_path) for row in rows]

@@ -1,0 +1,115 @@
+"""Answers of the provider that the database would not take: disk full, file locked, I/O error.
+
+What the provider answered to a submit exists nowhere else, so it goes to a file beside the queue, flushed to disk. The
+file's room is set aside when a run starts: on a full disk it can still be written. The next run reads it first. A lock
+on the file tells whether its run is still there.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+_ROOM_BYTES = 256 * 1024
+_MARK = ".rescue-"
+
+
+class Rescue:
+    """The rescue file of one run."""
+
+    def __init__(self, queue: Path, run_id: str) -> None:
+        self._queue = queue
+        self.path = queue.with_name(f"{queue.name}{_MARK}{run_id}")
+        self._fd: int | None = None
+        self._used_bytes = 0
+
+    def prepare(self) -> None:
+        """Set room aside. Blocks.
+
+        Raises:
+            OSError: there is none.
+        """
+        if self._fd is None:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            os.posix_fallocate(self._fd, 0, _ROOM_BYTES)
+            os.fsync(self._fd)
+
+    def keep(self, name: str, args: list[Any]) -> Path:
+        """Write one answer down, flushed to disk; where it stands. Blocks.
+
+        Raises:
+            OSError: not even this worked.
+        """
+        self.prepare()
+        assert self._fd is not None  # noqa: S101  # prepare has just set it
+        line = json.dumps([name, args]).encode() + b"\n"
+        os.pwrite(self._fd, line, self._used_bytes)
+        self._used_bytes += len(line)
+        os.fsync(self._fd)
+        return self.path
+
+    def close(self) -> None:
+        """Remove the file when nothing was kept in it; otherwise leave it to the next run."""
+        if self._fd is not None:
+            if not self._used_bytes:
+                self.path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+    def orphans(self) -> "list[Orphan]":
+        """The files of runs that are gone, locked for us. Blocks."""
+        found: list[Orphan] = []
+        for path in sorted(self._queue.parent.glob(f"{self._queue.name}{_MARK}*")):
+            if path == self.path:
+                continue
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(fd)  # its run is still there
+                continue
+            found.append(Orphan(path, fd, _read(fd)))
+        return found
+
+
+@dataclass(slots=True)
+class Orphan:
+    """The rescue file of a run that is gone."""
+
+    path: Path
+    fd: int
+    answers: list[tuple[str, list[Any]]]
+
+    def __enter__(self) -> Self:
+        """The lock is held already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back."""
+        os.close(self.fd)
+
+    def remove(self) -> None:
+        """Everything in it is booked."""
+        self.path.unlink(missing_ok=True)
+
+
+def _read(fd: int) -> list[tuple[str, list[Any]]]:
+    """The whole lines; the rest of the room is zeros, and the last line of a power cut may be half a line."""
+    data = os.pread(fd, os.fstat(fd).st_size, 0)
+    found: list[tuple[str, list[Any]]] = []
+    for line in data.split(b"\0", 1)[0].splitlines():
+        try:
+            name, args = json.loads(line)
+        except ValueError:
+            break
+        found.append((name, args))
+    return found

@@ -1,0 +1,52 @@
+"""Compares what attempts were settled at with what the provider's billing says, and books the difference.
+
+Source: the provider documents no price lock between quote and charge, and says to settle from the billing
+(`docs-common-api/billings`). A billing that is closed, silent or implausible changes nothing.
+"""
+
+from batchrun.clock import Clock
+from batchrun.money import format_usd
+from batchrun.provider.client import Client
+from batchrun.provider.outcome import ProviderError
+from batchrun.queue.doubts import WATCH_MS
+from batchrun.queue.records import ChargeDue
+from batchrun.queue.store import Queue
+from batchrun.run.events import Event, Kind, Observer
+
+_GROUP = 40
+"""Predictions a question: each has two rows as a rule, and a page holds a hundred."""
+_MAX_CHARGES = 4_000
+"""In one look; the rest is for the next one."""
+MAX_CHARGE_USD_MICROS = 10_000_000
+"""No clip costs ten dollars: such an amount is a change of units, not a price."""
+_REFUND_MS = 24 * 3_600_000
+
+
+async def audit_charges(queue: Queue, client: Client, clock: Clock, observer: Observer) -> None:
+    """Make the ledger equal to the billing, for everything that was settled within a week."""
+    now_ms = clock.now_ms()
+    due = await queue.doubts.charges_to_audit(now_ms - WATCH_MS, _MAX_CHARGES)
+    for start in range(0, len(due), _GROUP):
+        group = due[start : start + _GROUP]
+        try:
+            charges = await client.charges([one.prediction_id for one in group])
+        except ProviderError:
+            return
+        for one in group:
+            charged = charges.get(one.prediction_id)
+            if charged is None or not 0 <= charged <= MAX_CHARGE_USD_MICROS:
+                continue
+            more = await queue.doubts.record_audit(one.attempt_id, charged, is_final=is_final(one, charged, now_ms))
+            if more:
+                text = f"prediction {one.prediction_id} was charged {format_usd(charged)}, {_differs(more)} than booked"
+                observer(Event(Kind.NOTE, detail=text))
+
+
+def is_final(due: ChargeDue, charged_usd_micros: int, now_ms: int) -> bool:
+    """Whether the billing need not be asked again: a failed task may still be refunded."""
+    return due.completed or charged_usd_micros == 0 or now_ms - due.finished_ms > 2 * _REFUND_MS
+
+
+def _differs(more_usd_micros: int) -> str:
+    word = "more" if more_usd_micros > 0 else "less"
+    return f"{format_usd(abs(more_usd_micros))} {word}"

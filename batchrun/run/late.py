@@ -1,0 +1,73 @@
+"""Clips of submits that were given up and exist after all, while their job was bought again: paid for, so kept, apart."""
+
+import asyncio
+from pathlib import Path
+
+from batchrun.plan import RETENTION_MS
+from batchrun.provider.outcome import Prediction, Progress, ProviderError, TryLaterError
+from batchrun.queue.records import LateAttempt
+from batchrun.run.events import Event, Kind
+from batchrun.run.retry import failure_kind
+from batchrun.run.tools import Tools
+from batchrun.video.boxes import BrokenClipError
+from batchrun.video.check import check_clip
+from batchrun.video.download import download, flush
+from batchrun.video.place import late_path
+
+
+async def collect_late(tools: Tools) -> bool:
+    """Look once at each of them. Whether one is worked on still, and worth waiting for."""
+    waiting = False
+    for late in await tools.queue.doubts.late_attempts():
+        try:
+            waiting |= await _look(tools, late)
+        except (ProviderError, OSError) as error:
+            await _not_now(tools, late, str(error))
+    return waiting
+
+
+async def _look(tools: Tools, late: LateAttempt) -> bool:
+    prediction = await tools.client.result(late.prediction_id)
+    if prediction.progress is Progress.RUNNING:
+        age_s = (tools.clock.now_ms() - late.submitted_ms) / 1000
+        return age_s < tools.poller.stuck_after_s
+    if prediction.progress is Progress.FAILED:
+        kind = failure_kind(prediction.status_word, prediction.code)
+        await tools.queue.record_failed(
+            late.attempt_id, prediction.status_word, prediction.code, prediction.error, None, kind
+        )
+        return False
+    where = await _keep(tools, late, prediction)
+    url = prediction.outputs[0]
+    await tools.queue.record_completed(late.attempt_id, prediction.status_word, url)
+    tools.observer(Event(Kind.LATE_CLIP, late.batch, late.key, str(where)))
+    return False
+
+
+async def _not_now(tools: Tools, late: LateAttempt, message: str) -> None:
+    """The next run looks again, until the provider's retention is over."""
+    if tools.clock.now_ms() - late.submitted_ms > RETENTION_MS:
+        await tools.queue.record_completed(late.attempt_id, "gone", None)
+        tools.observer(Event(Kind.LOST, late.batch, late.key, f"late clip of {late.prediction_id}: {message}"))
+
+
+async def _keep(tools: Tools, late: LateAttempt, prediction: Prediction) -> Path:
+    """Download and check it. Raises ProviderError when it cannot be had now."""
+    if not prediction.outputs:
+        raise TryLaterError("late clip: the provider names no output")
+    final = late_path(tools.folder, late.batch, late.key, late.attempt_id)
+    part = final.with_name(f".{final.name}.{tools.queue.run_id}.part")
+    got = await download(tools.clock, tools.http.stream, prediction.outputs[0], part)
+    try:
+        await asyncio.to_thread(_place, got.path, final, late.duration_s)
+    except BrokenClipError as error:
+        raise TryLaterError(f"late clip: {error}") from error
+    return final
+
+
+def _place(part: Path, final: Path, duration_s: int) -> None:
+    """Blocks."""
+    check_clip(part, duration_s)
+    flush(part)
+    part.replace(final)
+    flush(final.parent)
