@@ -16,6 +16,7 @@ VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
     "status": "counts, money, what is running, waiting, parked, failed and why",
     "list": "the jobs, filtered",
+    "resolve": "decide a submit whose outcome nobody can tell: --adopt PREDICTION | --void | --leave",
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",
 }
 

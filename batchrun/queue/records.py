@@ -72,6 +72,8 @@ class OpenSubmit:
     """The provider's clock less ours at that time, where it was known."""
     image_url: str
     job_state: JobState
+    message: str | None
+    """Why nobody can tell what became of it, as far as somebody has looked."""
     revision: Revision
 
 

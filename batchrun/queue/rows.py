@@ -87,6 +87,7 @@ def open_submit_of(row: Row, real_path: RealPath) -> OpenSubmit:
         server_ahead_ms=row["server_ahead_ms"],
         image_url=row["sent_url"],
         job_state=JobState(row["job_state"]),
+        message=row["failure_message"],
         revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
     )
 

@@ -14,8 +14,8 @@ from batchrun.plan import intakes, make_plan
 from batchrun.queue.answers import Recorded, RefundSeen
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, TooManyUnknown
-from batchrun.queue.states import JobState
 from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
 from tests.clocks import StillClock
 from tests.store.stores import PACE, batch, budget, daily, opened, request, spec, take_in

@@ -209,8 +209,8 @@ WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown';
 -- Submits without a prediction: under way, of unknown outcome, or given up so lately that they may still turn up.
 -- name: open_submits
 SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.server_ahead_ms, a.image_url AS sent_url,
-       b.name AS batch, j.key, j.state AS job_state, j.image_path, r.revision_id, r.take, r.model, r.prompt,
-       r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url, r.image_sha256
+       b.name AS batch, j.key, j.state AS job_state, j.image_path, j.failure_message, r.revision_id, r.take, r.model,
+       r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url, r.image_sha256
 FROM (SELECT * FROM attempts WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown')
       UNION ALL
       SELECT * FROM attempts t WHERE t.state IN ('void', 'left') AND t.finished_ms > :given_up_since_ms

@@ -1,0 +1,82 @@
+"""A person decides a submit whose outcome nobody can tell: it is this prediction, it created nothing, or leave it so."""
+
+from collections.abc import Sequence
+
+from batchrun.clock import Clock, rfc3339
+from batchrun.errors import KeyRefusedError, ProviderUnavailableError, UsageError
+from batchrun.provider.client import Client
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, Prediction, ProviderError
+from batchrun.queue.answers import Recorded
+from batchrun.queue.records import OpenSubmit
+from batchrun.queue.states import AttemptState, JobState
+from batchrun.queue.store import Queue
+from batchrun.run.evidence import SLACK_MS, Fit, fit
+from batchrun.run.sweeps import open_attempt, until_ms
+
+_UNDECIDED = frozenset({JobState.UNKNOWN, JobState.PARKED})
+_ANY_MS = 7 * 86_400_000
+
+
+async def undecided(queue: Queue, batches: Sequence[str]) -> list[OpenSubmit]:
+    """The submits of these batches that wait for a decision, oldest first."""
+    return [
+        one
+        for one in await queue.doubts.open_submits()
+        if one.batch in batches and one.state == AttemptState.UNKNOWN and one.job_state in _UNDECIDED
+    ]
+
+
+async def adopt(queue: Queue, client: Client, submit: OpenSubmit, prediction_id: str) -> None:
+    """It is this prediction: the job goes on with it.
+
+    Raises:
+        UsageError: the provider does not know it, or it cannot be the one.
+        KeyRefusedError, ProviderUnavailableError: the provider cannot be asked.
+    """
+    try:
+        prediction = await client.result(prediction_id)
+    except NotFoundError as error:
+        raise UsageError(
+            f"the provider knows no prediction {prediction_id} for this key; nothing was changed"
+        ) from error
+    except NotAllowedError as error:
+        raise KeyRefusedError(f"{error}; nothing was changed") from error
+    except ProviderError as error:
+        raise ProviderUnavailableError(f"{error}; nothing was changed, try again later") from error
+    _check_may_be(submit, prediction)
+    recorded = await queue.record_accepted(submit.attempt_id, prediction_id, "adopted")
+    if recorded is Recorded.TAKEN:
+        raise UsageError(f"prediction {prediction_id} belongs to another attempt of this queue; nothing was changed")
+
+
+def _check_may_be(submit: OpenSubmit, prediction: Prediction) -> None:
+    attempt = open_attempt(submit)
+    if fit(attempt, prediction, _ANY_MS) is not Fit.NO:
+        return
+    made = rfc3339(prediction.created_ms) if prediction.created_ms is not None else "at an unknown time"
+    raise UsageError(
+        f"prediction {prediction.prediction_id} (model {prediction.model}, made {made}) cannot be the submit of "
+        f"{submit.batch}/{submit.key} at {rfc3339(submit.submitted_ms)}: another model, other inputs, or made more than "
+        f"{SLACK_MS // 60_000} minutes before; nothing was changed"
+    )
+
+
+async def void(queue: Queue, clock: Clock, submit: OpenSubmit) -> None:
+    """It created nothing: its money is free, and the next run buys the job again.
+
+    Raises:
+        UsageError: its request may still be on its way.
+    """
+    latest_ms = until_ms(submit)
+    if clock.now_ms() <= latest_ms:
+        raise UsageError(
+            f"the request of {submit.batch}/{submit.key} may still be on its way until {rfc3339(latest_ms)}; "
+            "decide after that"
+        )
+    message = "void: decided by a person"
+    await queue.record_nothing_created(submit.attempt_id, AttemptState.VOID, None, message, clock.now_ms(), "void")
+
+
+async def leave(queue: Queue, submit: OpenSubmit) -> None:
+    """Nobody will ever know: its money stays held, the job is not bought again unasked, and it stops nothing any more."""
+    await queue.doubts.leave(submit.attempt_id, "left undecided by a person; its money counts as spent")
