@@ -1,31 +1,27 @@
 """The emulated API over HTTP: two origins on this machine, one for the API and one for files.
 
-Source of every shape: the provider's pages, as far as they are known; where they disagree, the newer one.
+What is answered is decided in `api`; here are sockets, the rendering in threads, and nothing else.
 """
 
 import asyncio
-import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 from aiohttp import web
 
-from batchrun.emulator.books import PRICE_USD_MICROS
-from batchrun.emulator.faults import Fault
+from batchrun.emulator.api import API, Api, uploaded
 from batchrun.emulator.render import AREA_PX, UnreadablePictureError, render
-from batchrun.emulator.store import Handler, Store, drop
-from batchrun.emulator.world import MODEL, RefusedRequestError, Task, World
+from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
+from batchrun.emulator.store import Store, drop
+from batchrun.emulator.world import Task, World
 
-_API = "/api/v3"
-_HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
 _MAX_PICTURE_BYTES = 10_000_000
 _FETCH_TIMEOUT_S = 30.0
 
@@ -72,20 +68,25 @@ async def serve(
     async with AsyncExitStack() as stack:
         folder = world.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchrun-emulator-")))
         store = Store(folder, world.dice)
-        store.base_url = await _listen(stack, store.app(), 0)
+        store.base_url = await _listen(stack, store.app(), 0, world)
         threads = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="render")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         works = await stack.enter_async_context(_Works(world, store, threads, render_clip or render_at(AREA_PX)))
-        handlers = _Handlers(world, store, works, key, show_inputs=show_inputs)
-        base_url = await _listen(stack, handlers.app(), port)
-        handlers.base_url = base_url
+        before, world.on_created = world.on_created, works.start
+        stack.callback(setattr, world, "on_created", before)
+        api = Api(world, store, key=key, show_inputs=show_inputs)
+        api.base_url = await _listen(stack, _Skin(api, store).app(), port, world)
         for task in list(world.tasks.values()):
             if task.running:
                 works.start(task)
-        yield Emulator(world, store, base_url, key)
+        yield Emulator(world, store, api.base_url, key)
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, port: int) -> str:
+async def _listen(stack: AsyncExitStack, app: web.Application, port: int, world: World) -> str:
+    async def date(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = http_date(world.clock.now_ms())  # not aiohttp's own, which is the machine's
+
+    app.on_response_prepare.append(date)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -161,136 +162,28 @@ class _Works:
         return path
 
 
-class _Handlers:
-    """One method a route."""
+class _Skin:
+    """Requests to bytes for the API, its replies to answers; and the one upload that is no JSON."""
 
-    def __init__(self, world: World, store: Store, works: _Works, key: str | None, *, show_inputs: bool) -> None:
-        self._world = world
+    def __init__(self, api: Api, store: Store) -> None:
+        self._api = api
         self._store = store
-        self._works = works
-        self._key = key
-        self._show_inputs = show_inputs
-        self.base_url = ""
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=32 * 1024 * 1024, middlewares=[self._guard])
-        app.router.add_post(f"{_API}/{MODEL}", self._submit)
-        app.router.add_get(_API + "/predictions/{id}/result", self._result)
-        app.router.add_get(_API + "/predictions/{id}", self._result)
-        app.router.add_post(f"{_API}/predictions", self._list)
-        app.router.add_post(f"{_API}/media/uploads", self._ticket)
-        app.router.add_post(f"{_API}/media/upload/binary", self._form)
-        app.router.add_get(f"{_API}/balance", self._balance)
-        app.router.add_post(f"{_API}/model/price", self._price)
-        app.router.add_post(f"{_API}/billings/search", self._billing)
+        app = web.Application(client_max_size=32 * 1024 * 1024)
+        app.router.add_post(f"{API}/media/upload/binary", self._form)
+        app.router.add_route("*", "/{path:.*}", self._any)
         return app
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The key, and every refusal as the provider's envelope."""
-        if self._key is not None and request.headers.get("Authorization") != f"Bearer {self._key}":
-            return _envelope(None, 401, 401, "invalid authentication")
-        self._world.advance()
-        try:
-            return await handler(request)
-        except RefusedRequestError as error:
-            headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else {}
-            return _envelope(None, error.status, error.code, str(error), headers)
-        except web.HTTPNotFound:
-            return _envelope(None, 404, 404, "not found")
-
-    async def _submit(self, request: web.Request) -> web.StreamResponse:
-        fault = self._world.dice.throw(
-            Fault.SUBMIT_DROP_BEFORE,
-            Fault.SUBMIT_DROP_AFTER,
-            Fault.SUBMIT_500,
-            Fault.SUBMIT_502_AFTER,
-            Fault.SUBMIT_NO_ID,
-            Fault.SUBMIT_TRUNCATED,
-            Fault.SUBMIT_429,
-            Fault.SUBMIT_NO_CREDIT,
-        )
-        match fault:
-            case Fault.SUBMIT_DROP_BEFORE:
-                return drop(request)
-            case Fault.SUBMIT_500:
-                return _envelope(None, 500, 500, "internal error")
-            case Fault.SUBMIT_429:
-                raise RefusedRequestError(429, 429, "too many requests, please try again later", 1)
-            case Fault.SUBMIT_NO_CREDIT:
-                raise RefusedRequestError(400, 1407, "insufficient credits")
-        task = self._world.submit(await _json(request))
-        self._works.start(task)
-        answer = _envelope(self._shown(task))
-        match fault:
-            case Fault.SUBMIT_DROP_AFTER:
-                return drop(request)
-            case Fault.SUBMIT_502_AFTER:
-                return web.Response(status=502, text=_HTML, content_type="text/html")
-            case Fault.SUBMIT_NO_ID:
-                return _envelope({"status": "created", "outputs": []})
-            case Fault.SUBMIT_TRUNCATED:
-                return _truncated(answer)
-        return answer
-
-    async def _result(self, request: web.Request) -> web.StreamResponse:
-        fault = self._world.dice.throw(
-            Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404
-        )
-        task = self._world.tasks.get(request.match_info["id"])
-        if task is None or fault is Fault.POLL_404:
-            return _envelope(None, 404, 404, "Prediction not found")
-        match fault:
-            case Fault.POLL_500:
-                return _envelope(None, 500, 500, "internal error")
-            case Fault.POLL_DROP:
-                return drop(request)
-            case Fault.POLL_HTML:
-                return web.Response(text=_HTML, content_type="text/html")
-            case Fault.POLL_TRUNCATED:
-                return _truncated(_envelope(self._shown(task)))
-        return _envelope(self._shown(task))
-
-    async def _list(self, request: web.Request) -> web.StreamResponse:
-        body = await _json(request)
-        page, size = int(body.get("page", 1)), min(100, int(body.get("page_size", 100)))
-        after, before = _moment_ms(body.get("created_after")), _moment_ms(body.get("created_before"))
-        found = [
-            task
-            for task in sorted(self._world.tasks.values(), key=lambda task: -task.created_ms)
-            if body.get("model") in (None, MODEL)
-            and body.get("status") in (None, task.status)
-            and (after is None or task.created_ms >= after)
-            and (before is None or task.created_ms <= before)
-        ]
-        items = [self._shown(task) for task in found[(page - 1) * size : page * size]]
-        return _envelope({"page": page, "total": len(found), "items": items})
-
-    async def _ticket(self, request: web.Request) -> web.StreamResponse:
-        if self._world.dice.throw(Fault.TICKET_500):
-            return _envelope(None, 500, 500, "internal error")
-        body = await _json(request)
-        name, size_bytes = str(body.get("filename", "")), int(body.get("size", 0))
-        ticket_id, ticket = self._store.ticket(name, size_bytes, str(body.get("content_type")))
-        url = self._store.upload_url(ticket_id)
-        return _envelope(
-            {
-                "type": "image",
-                "download_url": url,
-                "filename": name,
-                "size": size_bytes,
-                "upload": {
-                    "method": "PUT",
-                    "url": url,
-                    "headers": {"Content-Type": ticket.content_type, "If-None-Match": "*"},
-                    "expires_at": _rfc3339(self._world.clock.now_ms() + 600_000),
-                },
-            }
-        )
+    async def _any(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        return _sent(request, self._api.answer(request.method, request.path, request.headers, body))
 
     async def _form(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
-        field = form.get("file")
+        return _sent(request, self._api.guarded(request.headers, lambda: self._stored(form.get("file"))))
+
+    def _stored(self, field: object) -> Reply:
         if not isinstance(field, web.FileField):
             raise RefusedRequestError(400, 1400, "missing parameter: file")
         data = field.file.read()
@@ -298,91 +191,12 @@ class _Handlers:
         path = self._store.upload_path(ticket_id, ticket.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        url = self._store.upload_url(ticket_id)
-        return _envelope({"type": "image", "download_url": url, "filename": ticket.name, "size": len(data)})
-
-    async def _balance(self, _: web.Request) -> web.StreamResponse:
-        return _envelope({"balance": self._world.books.balance_usd_micros / 1e6})
-
-    async def _price(self, request: web.Request) -> web.StreamResponse:
-        body = await _json(request)
-        duration_s = (body.get("inputs") or {}).get("duration", 5)
-        price = PRICE_USD_MICROS.get(duration_s, PRICE_USD_MICROS[5]) / 1e6
-        quote = {"model_id": body.get("model_id"), "price": price, "discounted_price": price, "discount_rate": 100}
-        return _envelope(quote | {"currency": "USD"})
-
-    async def _billing(self, request: web.Request) -> web.StreamResponse:
-        body = await _json(request)
-        wanted = body.get("prediction_uuids")
-        rows = [
-            entry
-            for entry in self._world.books.entries
-            if (not wanted or entry.prediction_id in wanted) and body.get("billing_type") in (None, entry.kind)
-        ]
-        if str(body.get("sort", "")).endswith("DESC"):
-            rows.reverse()
-        page, size = int(body.get("page", 1)), min(100, int(body.get("page_size", 10)))
-        items = [
-            {
-                "uuid": f"{entry.number:032x}",
-                "billing_type": entry.kind,
-                "price": entry.amount_usd_micros / 1e6,
-                "created_at": _rfc3339(entry.at_ms),
-                "prediction": {"uuid": entry.prediction_id, "model_uuid": MODEL},
-            }
-            for entry in rows[(page - 1) * size : page * size]
-        ]
-        return _envelope({"page": page, "total": len(rows), "items": items})
-
-    def _shown(self, task: Task) -> dict[str, Any]:
-        """A prediction as the API shows it."""
-        completed = task.status == "completed"
-        inference_ms = (task.ended_ms or 0) - (task.started_ms or 0) if completed else 0
-        shown: dict[str, Any] = {
-            "id": task.task_id,
-            "model": MODEL,
-            "status": task.status,
-            "created_at": _rfc3339(task.created_ms, digits=9),
-            "urls": {"get": f"{self.base_url}{_API}/predictions/{task.task_id}/result"},
-            "outputs": [self._store.output_url(task.task_id)] if completed else [],
-            "has_nsfw_contents": [False] if completed else None,
-            "error": task.error,
-            "code": task.code,
-            "timings": {"inference": inference_ms},
-        }
-        return shown | ({"input": task.inputs} if self._show_inputs else {})
+        return envelope(uploaded(self._store.upload_url(ticket_id), ticket.name, len(data)))
 
 
-def _envelope(
-    data: object, status: int = 200, code: int = 200, message: str = "success", headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.json_response({"code": code, "message": message, "data": data}, status=status, headers=headers)
-
-
-def _truncated(answer: web.Response) -> web.Response:
-    text = answer.text or ""
-    return web.Response(text=text[: len(text) // 2], content_type="application/json")
-
-
-async def _json(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        body = None
-    if not isinstance(body, dict):
-        raise RefusedRequestError(400, 1401, "the body must be a JSON object")
-    return body
-
-
-def _moment_ms(text: object) -> int | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
-    except ValueError:
-        raise RefusedRequestError(400, 1401, "invalid time") from None
-
-
-def _rfc3339(now_ms: int, digits: int = 3) -> str:
-    moment = datetime.fromtimestamp(now_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{now_ms % 1000:03d}{'0' * (digits - 3)}Z"
+def _sent(request: web.Request, reply: Reply) -> web.StreamResponse:
+    if reply.cut:
+        return drop(request)
+    return web.Response(
+        status=reply.status, body=reply.body, headers=reply.headers, content_type=reply.content_type, charset="utf-8"
+    )

@@ -44,6 +44,10 @@ class Store:
         self.tickets[ticket_id] = Ticket(name, size_bytes, content_type)
         return ticket_id, self.tickets[ticket_id]
 
+    def place_upload(self, name: str, size_bytes: int, content_type: str) -> str:
+        """Promise a place: its URL."""
+        return self.upload_url(self.ticket(name, size_bytes, content_type)[0])
+
     def upload_url(self, ticket_id: str) -> str:
         """Where the file of a ticket is put, and read."""
         return f"{self.base_url}/uploads/{ticket_id}/{self.tickets[ticket_id].name}"

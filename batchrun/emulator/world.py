@@ -8,7 +8,7 @@ import json
 import random
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from batchrun.clock import Clock
 from batchrun.emulator.books import PRICE_USD_MICROS, Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
+from batchrun.emulator.reply import RefusedRequestError
 
 MODEL = "kwaivgi/kling-v1.6-i2v-standard"
 MINUTE_MS = 60_000
@@ -66,16 +67,6 @@ class Task:
         return int(self.inputs.get("duration", 5))
 
 
-class RefusedRequestError(Exception):
-    """The request is refused: HTTP status, envelope code, message."""
-
-    def __init__(self, status: int, code: int, message: str, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after_s = retry_after_s
-
-
 @dataclass(slots=True)
 class World:
     """The whole state of one emulated account."""
@@ -91,6 +82,8 @@ class World:
     submits: list[dict[str, Any]] = field(default_factory=list)
     """Every submit that was taken, as it came: for tests that compare."""
     peak_running: int = 0
+    on_created: Callable[[Task], object] = field(default=lambda _: None)
+    """Is told of each task that was created, so that somebody makes its clip and says `rendered`."""
     _chance: random.Random = field(init=False)
     _waiting: deque[Task] = field(default_factory=deque)
     _busy: dict[str, Task] = field(default_factory=dict)
@@ -128,6 +121,7 @@ class World:
         self._waiting.append(task)
         self._keep(task)
         self.advance()
+        self.on_created(task)
         return task
 
     def _check_pace(self, now_ms: int) -> None:
@@ -135,9 +129,9 @@ class World:
             self._recent.popleft()
         if len(self._recent) >= self.account.per_minute:
             wait_s = max(1, -(-(self._recent[0] + MINUTE_MS - now_ms) // 1000))
-            raise RefusedRequestError(429, 429, "too many generations in this minute", wait_s)
+            raise RefusedRequestError(429, 429, "too many generations in this minute", retry_after_s=wait_s)
         if self.account.overflow_429 and self._running() >= self.account.concurrency:
-            raise RefusedRequestError(429, 429, "too many generations at once", 1)
+            raise RefusedRequestError(429, 429, "too many generations at once", retry_after_s=1)
         self._recent.append(now_ms)
 
     def _running(self) -> int:

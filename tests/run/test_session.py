@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batchrun.emulator.books import PRICE_USD_MICROS
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
@@ -237,7 +238,7 @@ async def test_a_refused_key(shop: Shop) -> None:
 
 
 async def test_a_dearer_quote_stops_before_spending(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("batchrun.emulator.server", fromlist=["x"]).PRICE_USD_MICROS, 5, 260_000)
+    monkeypatch.setitem(PRICE_USD_MICROS, 5, 260_000)
     shop.add_many(2)
     async with emulated() as emulator:
         result = await run_shop(shop, emulator)
