@@ -44,17 +44,20 @@ def begin_submits(
     """
     books = yield from up_to_date(books)
     row = yield from ask_one("count_unknown")
-    unknown = row["unknown"] if row else 0
+    unknown, unanswered = (row["unknown"], row["unanswered"]) if row else (0, 0)
     if unknown >= min(pace.max_unknown, pace.concurrency):
         return [TooManyUnknown(unknown)] * len(requests), books
     check = CapCheck(books)
-    free = yield from _free_starts(pace, moment.now_ms)
+    free = yield from _free_starts(pace, moment.now_ms, unanswered_allowed(pace, unknown) - unanswered)
     decisions: list[SubmitDecision] = []
     for request in requests:
+        if free.refusal is not None:
+            decisions.append(free.refusal)
+            continue
         # A day is never opened again when the clock steps back: its cap would be spent twice.
         day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request.batch_id)))
         caps = [_on_day(cap, day) for cap in request.caps]
-        decision: SubmitDecision | None = free.refusal or (yield from _twin(request))
+        decision: SubmitDecision | None = yield from _twin(request)
         decision = decision or check.refusal(caps, request.price_usd_micros)
         if decision is None:
             decision = yield from _begin(request, day, pace, run_id, moment)
@@ -102,10 +105,22 @@ def _on_day(cap: Cap, day: str) -> Cap:
     return cap if cap.scope.day is None else replace(cap, scope=replace(cap.scope, day=day))
 
 
+def unanswered_allowed(pace: Pace, unknown: int) -> int:
+    """How many submits may wait for their answer at once, over all processes of the queue.
+
+    A crash makes all of them unknown, and once `max_unknown` is reached nothing can be bought that would be a witness for
+    the absence of the others: so the last one is kept for single submits. As long as nothing is unknown, as many may
+    wait as the pace starts in a second.
+    """
+    calm = pace.per_minute // 60 if unknown == 0 else 0
+    return max(1, pace.max_unknown - 1 - unknown, calm)
+
+
 class _FreeStarts:
     """How many may still start now; when none, why and until when."""
 
-    def __init__(self, slots: int, starts: int, retry_ms: int | None) -> None:
+    def __init__(self, answers: int, slots: int, starts: int, retry_ms: int | None) -> None:
+        self._answers = answers
         self._slots = slots
         self._starts = starts
         self._retry_ms = retry_ms
@@ -116,13 +131,15 @@ class _FreeStarts:
             return NotYet("slots", None)
         if self._starts <= 0:
             return NotYet("rate", self._retry_ms)
+        if self._answers <= 0:
+            return NotYet("answers", None)
         return None
 
     def one_less(self) -> "_FreeStarts":
-        return _FreeStarts(self._slots - 1, self._starts - 1, self._retry_ms)
+        return _FreeStarts(self._answers - 1, self._slots - 1, self._starts - 1, self._retry_ms)
 
 
-def _free_starts(pace: Pace, now_ms: int) -> Script[_FreeStarts]:
+def _free_starts(pace: Pace, now_ms: int, answers: int) -> Script[_FreeStarts]:
     row = yield from ask_one("open_attempts", slots_since_ms=now_ms - pace.stuck_after_ms)
     slots = pace.concurrency - (row["slots"] if row else 0)
     recent = yield from ask(
@@ -133,4 +150,4 @@ def _free_starts(pace: Pace, now_ms: int) -> Script[_FreeStarts]:
     )
     answered = [row["answered_ms"] for row in recent if row["answered_ms"] is not None]
     retry_ms = min(answered, default=now_ms) + MINUTE_MS + 1 if answered else None
-    return _FreeStarts(slots, pace.per_minute - len(recent), retry_ms)
+    return _FreeStarts(answers, slots, pace.per_minute - len(recent), retry_ms)

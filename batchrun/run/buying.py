@@ -169,6 +169,7 @@ async def _accepted(carried: Carried, request: SubmitRequest, prediction: Predic
     tools, attempt_id, prediction_id = carried.tools, request.attempt_id, prediction.prediction_id
     recorded = await tools.queue.record_accepted(attempt_id, prediction_id, prediction.status_word)
     tools.health.worked()
+    tools.starter.slot_freed()
     if recorded is Recorded.TAKEN:
         message = f"the provider answered with prediction {prediction_id}, which belongs to another attempt"
         return await _unknown(carried, attempt_id, message)

@@ -49,6 +49,7 @@ class Pool:
         self._scopes: dict[int, ClaimScope] = {}
         self._intake_closed = False
         self._claimed_put_off = False
+        self._paid_due = True
         self._active: dict[int, asyncio.Task[None]] = {}
         self._preparing: dict[tuple[str, str], int] = {}
         self._wake = asyncio.Event()
@@ -69,7 +70,7 @@ class Pool:
         """Go on with what is in flight in these batches."""
         self._paid += [batch_id for batch_id in batch_ids if batch_id not in self._paid]
         self._claimed_put_off = False
-        self._wake.set()
+        self.wake()
 
     def open(self, scopes: Sequence[ClaimScope]) -> None:
         """Buy what is queued in these scopes."""
@@ -102,6 +103,7 @@ class Pool:
 
     def wake(self) -> None:
         """A job has got a new state: there may be something to claim."""
+        self._paid_due = True
         self._wake.set()
 
     def watch(self, event: Event) -> None:
@@ -165,7 +167,7 @@ class Pool:
                 async with self._clock.timeout(_LOOK_AGAIN_S):
                     await self._wake.wait()
             except TimeoutError:
-                continue
+                self._paid_due = True
 
     def _say_idle(self) -> None:
         if self._intake_closed and not self._said_idle and self._tools is not None:
@@ -174,9 +176,11 @@ class Pool:
             self._tools.observer(Event(Kind.WAITING, detail=text))
 
     async def _claim(self, group: asyncio.TaskGroup) -> None:
-        if self._paid:
+        if self._paid and self._paid_due:
+            self._paid_due = False
             jobs = await self._queue.claim_paid(self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off)
             self._claimed_put_off = len(jobs) < _MAX_PAID_CLAIM
+            self._paid_due = not self._claimed_put_off
             self._work_on(jobs, group)
         room = self.ahead - len(self._preparing)
         scopes = [scope for scope in self._scopes.values() if scope.may_hold_something]

@@ -140,7 +140,7 @@ class Starter:
         self._wake.set()
 
     def slot_freed(self) -> None:
-        """A prediction of this run has ended."""
+        """A prediction of this run has ended, or a submit has its answer."""
         self._wake.set()
 
     def hold(self, delay_s: float) -> None:

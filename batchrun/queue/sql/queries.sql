@@ -203,8 +203,8 @@ SELECT count(*) AS slots FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_since_ms;
 
 -- name: count_unknown
-SELECT count(*) AS unknown FROM attempts
-WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown';
+SELECT coalesce(sum(state = 'unknown'), 0) AS unknown, coalesce(sum(state = 'submitting'), 0) AS unanswered FROM attempts
+WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown');
 
 -- Submits without a prediction: under way, of unknown outcome, or given up so lately that they may still turn up.
 -- name: open_submits

@@ -1,0 +1,54 @@
+"""An event loop whose time stands still while there is something to do, and jumps when there is not."""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from tests.sim.machine import current
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Hours pass in milliseconds, in the same order at every run. Threads are run in line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._virtual_s = 0.0
+        self.steps = 0
+
+    def time(self) -> float:
+        return self._virtual_s
+
+    def _run_once(self) -> None:
+        self.steps += 1
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        while scheduled and scheduled[0].cancelled():
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+            heapq.heappop(scheduled)._scheduled = False
+        if not self._ready and not self._stopping:  # type: ignore[attr-defined]
+            if not scheduled:
+                raise RuntimeError("deadlock: nothing is ready and nobody waits for a time")
+            self._virtual_s = max(self._virtual_s, scheduled[0].when())
+        super()._run_once()  # type: ignore[misc]
+
+    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Work on files: at once, and not at all in a process that is dead."""
+        future = self.create_future()
+        process = current.get(None)
+        try:
+            if process is not None:
+                process.check(f"file.before {_name(func, args)}")
+            result = func(*args)
+            if process is not None:
+                process.check(f"file.after {_name(func, args)}")
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        return future
+
+
+def _name(func: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """`asyncio.to_thread` hands over a partial of `Context.run` with the function as its first argument."""
+    inner = getattr(func, "args", None) or args
+    return getattr(inner[0], "__name__", "?") if inner else getattr(func, "__name__", "?")
