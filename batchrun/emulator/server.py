@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from batchrun.emulator.api import API, Api, uploaded
+from batchrun.emulator.distort import Distortion
 from batchrun.emulator.render import AREA_PX, UnreadablePictureError, render
 from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
 from batchrun.emulator.store import Store, drop
@@ -39,11 +40,11 @@ class Emulator:
     key: str | None
 
 
-def render_at(area_px: int) -> Render:
-    """Rendering at a size; tests use a small one."""
+def render_at(area_px: int, distortion: Distortion | None = None) -> Render:
+    """Rendering at a size (tests use a small one), and with what a real model changes, where that is wanted."""
 
     def at_size(picture: Path, prompt: str, duration_s: int, target: Path) -> None:
-        render(picture, prompt, duration_s, target, area_px)
+        render(picture, prompt, duration_s, target, area_px, distortion)
 
     return at_size
 

@@ -9,14 +9,17 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
+import av
+import numpy as np
 import pytest
 
 from batchrun.emulator.api import API, Api, PlainLinks, Reply
 from batchrun.emulator.books import Books
+from batchrun.emulator.distort import Distortion
 from batchrun.emulator.faults import Dice, Fault, parse_faults
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.reply import RefusedRequestError
-from batchrun.emulator.server import Emulator
+from batchrun.emulator.server import Emulator, render_at
 from batchrun.emulator.world import MODEL, Account, World
 from tests.clocks import StillClock
 from tests.conftest import KEY, emulated, make_picture
@@ -562,3 +565,35 @@ def test_every_fault_can_be_asked_for_by_name() -> None:
     assert not {Fault.TASK_STUCK, Fault.SUBMIT_NO_CREDIT} & set(storm)
     with pytest.raises(ValueError, match="submit_drop_late"):
         parse_faults("drop")
+
+
+def first_frame(clip: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    with av.open(str(clip)) as container:
+        frame = next(container.decode(video=0))
+        return frame.to_ndarray(format="rgb24").astype(np.float32)
+
+
+def test_a_first_frame_that_is_not_exactly_the_picture(tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "p.png", seed=4, size=(400, 400))
+
+    def start_of(name: str, distortion: Distortion | None) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+        render_at(128 * 128, distortion)(picture, "x", 5, tmp_path / name)
+        return first_frame(tmp_path / name)[:100]  # above the label
+
+    plain = start_of("plain.mp4", None)
+    same = start_of("same.mp4", Distortion())
+    shifted = start_of("shifted.mp4", Distortion(shift=(20, 0, -20)))
+    dark = start_of("dark.mp4", Distortion(brightness=0.8))
+    soft = start_of("soft.mp4", Distortion(scale=0.1))
+    cropped = start_of("cropped.mp4", Distortion(crop=0.4))
+    assert plain.shape == same.shape == shifted.shape == soft.shape == cropped.shape
+    assert abs(plain - same).mean() < 1
+    red, green, blue = (shifted - plain).mean(axis=(0, 1))
+    assert (round(red / 10), round(green / 10), round(blue / 10)) == (2, 0, -2)
+    assert 0.75 < dark.mean() / plain.mean() < 0.85
+    assert abs(soft - plain).max() > 40  # the edges
+    assert abs(soft - plain).mean() < 12
+    # the square in the middle grows: the crop looks at less of the picture
+    inside = abs(plain - plain[50, 50]).sum(axis=2) < 60
+    grown = abs(cropped - plain[50, 50]).sum(axis=2) < 60
+    assert grown.sum() > 1.5 * inside.sum()
