@@ -14,6 +14,7 @@ from PIL import Image
 
 from batchrun.clock import SystemClock
 from batchrun.emulator.books import Books
+from batchrun.emulator.distort import Distortion
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator, render_at, serve
@@ -107,6 +108,7 @@ async def emulated(
     seed: int = 1,
     latency: Latency | None = None,
     folder: Path | None = None,
+    distortion: Distortion | None = None,
     **server: object,
 ) -> AsyncIterator[Emulator]:
     """An emulator over real HTTP that asks for the key and renders tiny clips."""
@@ -119,7 +121,7 @@ async def emulated(
         folder=folder,
         seed=seed,
     )
-    async with serve(world, key=KEY, render_clip=render_at(TINY_PX), **server) as emulator:  # type: ignore[arg-type]
+    async with serve(world, key=KEY, render_clip=render_at(TINY_PX, distortion), **server) as emulator:  # type: ignore[arg-type]
         yield emulator
 
 

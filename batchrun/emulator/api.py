@@ -5,10 +5,10 @@ Source of every shape: the provider's pages, as far as they are known; where the
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from batchrun.emulator.books import PRICE_USD_MICROS
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.links import Links, PlainLinks
 from batchrun.emulator.reply import (
@@ -18,6 +18,7 @@ from batchrun.emulator.reply import (
     html_page,
     http_date,
     json_object,
+    millis_or_moment_ms,
     moment_ms,
     refusal,
     rfc3339,
@@ -33,6 +34,19 @@ _TICKET_MS = 600_000
 _MAX_PAGE = 100
 _PREDICTION = re.compile(rf"{API}/predictions/(?P<id>[^/]+)(?:/result)?")
 _CUT = Reply(cut=True)
+_NO_PERMISSION = "permission_denied"
+_SUBMIT_FAULTS = (
+    Fault.SUBMIT_DROP_BEFORE,
+    Fault.SUBMIT_DROP_AFTER,
+    Fault.SUBMIT_DROP_LATE,
+    Fault.SUBMIT_500,
+    Fault.SUBMIT_502_AFTER,
+    Fault.SUBMIT_504_AFTER,
+    Fault.SUBMIT_NO_ID,
+    Fault.SUBMIT_TRUNCATED,
+    Fault.SUBMIT_429,
+    Fault.SUBMIT_NO_CREDIT,
+)
 
 
 class Api:
@@ -46,6 +60,7 @@ class Api:
         key: str | None = None,
         show_inputs: bool = True,
         base_url: str = "http://127.0.0.1",
+        others: "Mapping[str, Api] | None" = None,
     ) -> None:
         """One account's API.
 
@@ -55,12 +70,14 @@ class Api:
             key: the only key that is accepted; None accepts every request.
             show_inputs: whether results and lists echo the inputs (the sources disagree).
             base_url: the API's own address, for `urls.get`.
+            others: the APIs of further accounts, by their key.
         """
         self.base_url = base_url
         self._world = world
         self._links = links
         self._key = key
         self._show_inputs = show_inputs
+        self._others = {f"Bearer {one}": api for one, api in (others or {}).items()}
         self._routes: dict[str, tuple[str, Callable[[bytes], Reply]]] = {
             f"{API}/{MODEL}": ("POST", self._submit),
             f"{API}/predictions": ("POST", self._list),
@@ -79,7 +96,14 @@ class Api:
             headers: `Authorization` is read under this very name, unless the mapping ignores case.
             body: as it came.
         """
+        account = self.of(headers)
+        if account is not self:
+            return account.answer(method, path, headers, body)
         return self.guarded(headers, lambda: self._routed(method, path.partition("?")[0], body))
+
+    def of(self, headers: Mapping[str, str]) -> "Api":
+        """The account that a request's key belongs to; this one for a key that belongs to none."""
+        return self._others.get(headers.get("Authorization", ""), self)
 
     def guarded(self, headers: Mapping[str, str], work: Callable[[], Reply]) -> Reply:
         """The key is checked, the world brought up to now, every refusal put into its envelope, the answer dated."""
@@ -107,18 +131,20 @@ class Api:
     # ------------------------------------------------------------------ predictions
 
     def _submit(self, body: bytes) -> Reply:
-        fault = self._world.dice.throw(
-            Fault.SUBMIT_DROP_BEFORE,
-            Fault.SUBMIT_DROP_AFTER,
-            Fault.SUBMIT_500,
-            Fault.SUBMIT_502_AFTER,
-            Fault.SUBMIT_NO_ID,
-            Fault.SUBMIT_TRUNCATED,
-            Fault.SUBMIT_429,
-            Fault.SUBMIT_NO_CREDIT,
-        )
+        if self._world.dice.throw(Fault.STRANGER):
+            self._let_a_stranger_in()
+        fault = self._world.dice.throw(*_SUBMIT_FAULTS)
+        if (reply := self._instead(fault, body)) is not None:
+            return reply
+        return _after(fault, envelope(self._shown(self._world.submit(json_object(body)))))
+
+    def _instead(self, fault: Fault | None, body: bytes) -> Reply | None:
+        """What a fault answers when nothing is created now."""
         match fault:
             case Fault.SUBMIT_DROP_BEFORE:
+                return _CUT
+            case Fault.SUBMIT_DROP_LATE:
+                self._world.submit_late(json_object(body))
                 return _CUT
             case Fault.SUBMIT_500:
                 return envelope(None, 500, 500, "internal error")
@@ -126,17 +152,13 @@ class Api:
                 raise RefusedRequestError(429, 429, "too many requests, please try again later", retry_after_s=1)
             case Fault.SUBMIT_NO_CREDIT:
                 raise RefusedRequestError(400, 1407, "insufficient credits")
-        reply = envelope(self._shown(self._world.submit(json_object(body))))
-        match fault:
-            case Fault.SUBMIT_DROP_AFTER:
-                return _CUT
-            case Fault.SUBMIT_502_AFTER:
-                return html_page(502)
-            case Fault.SUBMIT_NO_ID:
-                return envelope({"status": "created", "outputs": []})
-            case Fault.SUBMIT_TRUNCATED:
-                return truncated(reply)
-        return reply
+        return None
+
+    def _let_a_stranger_in(self) -> None:
+        number = len(self._world.strangers)
+        picture = self._links.stranger_picture(number)
+        with suppress(RefusedRequestError):  # no credit left: they get nothing, as we
+            self._world.add_stranger({"prompt": f"A picture of somebody else, {number}", "image": picture})
 
     def _result(self, task_id: str) -> Reply:
         fault = self._world.dice.throw(
@@ -157,19 +179,18 @@ class Api:
         return envelope(self._shown(task))
 
     def _list(self, body: bytes) -> Reply:
+        if not self._world.account.list_open:
+            raise RefusedRequestError(403, 403, "no permission to list predictions", error_code=_NO_PERMISSION)
         asked = json_object(body)
-        after, before = moment_ms(asked.get("created_after")), moment_ms(asked.get("created_before"))
-        found = [
-            task
-            for task in sorted(self._world.tasks.values(), key=lambda task: -task.created_ms)
-            if asked.get("model") in (None, MODEL)
-            and asked.get("status") in (None, task.status)
-            and (after is None or task.created_ms >= after)
-            and (before is None or task.created_ms <= before)
-        ]
         page, size = _page_of(asked, 100)
-        items = [self._shown(task) for task in found[(page - 1) * size : page * size]]
-        return envelope({"page": page, "total": len(found), "items": items})
+        after, before = moment_ms(asked.get("created_after")), moment_ms(asked.get("created_before"))
+        fault = self._world.dice.throw(Fault.LIST_500, Fault.LIST_EMPTY)
+        if fault is Fault.LIST_500:
+            return envelope(None, 500, 500, "internal error")
+        if fault is Fault.LIST_EMPTY or _text(asked, "model") not in (None, MODEL):
+            return envelope({"page": page, "total": 0, "items": []})
+        total, tasks = self._world.listed(after, before, _text(asked, "status"), page, size)
+        return envelope({"page": page, "total": total, "items": [self._shown(task) for task in tasks]})
 
     def _shown(self, task: Task) -> dict[str, Any]:
         """A prediction as the API shows it."""
@@ -217,22 +238,24 @@ class Api:
         asked = json_object(body)
         inputs = asked.get("inputs")
         duration_s = inputs.get("duration") if isinstance(inputs, dict) else None
-        base = PRICE_USD_MICROS[5]
-        price = (PRICE_USD_MICROS.get(duration_s, base) if isinstance(duration_s, int) else base) / 1e6
+        price = self._world.account.quote(duration_s if isinstance(duration_s, int) else 5) / 1e6
         quote = {"model_id": asked.get("model_id"), "price": price, "discounted_price": price, "discount_rate": 100}
         return envelope(quote | {"currency": "USD"})
 
     def _billing(self, body: bytes) -> Reply:
+        if not self._world.account.billing_open:
+            raise RefusedRequestError(403, 403, "no permission to read billings", error_code=_NO_PERMISSION)
         asked = json_object(body)
-        wanted = asked.get("prediction_uuids")
-        rows = [
-            entry
-            for entry in self._world.books.entries
-            if (not wanted or entry.prediction_id in wanted) and asked.get("billing_type") in (None, entry.kind)
-        ]
-        if str(asked.get("sort", "")).endswith("DESC"):
-            rows.reverse()
         page, size = _page_of(asked, 10)
+        total, entries = self._world.books.search(
+            predictions=_texts(asked, "prediction_uuids"),
+            kind=_text(asked, "billing_type"),
+            first_ms=millis_or_moment_ms(asked.get("start_time")),
+            last_ms=millis_or_moment_ms(asked.get("end_time")),
+            newest_first=(_text(asked, "sort") or "").upper().endswith("DESC"),
+            page=page,
+            size=size,
+        )
         items = [
             {
                 "uuid": f"{entry.number:032x}",
@@ -241,9 +264,25 @@ class Api:
                 "created_at": rfc3339(entry.at_ms),
                 "prediction": {"uuid": entry.prediction_id, "model_uuid": MODEL},
             }
-            for entry in rows[(page - 1) * size : page * size]
+            for entry in entries
         ]
-        return envelope({"page": page, "total": len(rows), "items": items})
+        return envelope({"page": page, "total": total, "items": items})
+
+
+def _after(fault: Fault | None, reply: Reply) -> Reply:
+    """What a fault makes of the answer to a submit that was taken."""
+    match fault:
+        case Fault.SUBMIT_DROP_AFTER:
+            return _CUT
+        case Fault.SUBMIT_502_AFTER:
+            return html_page(502)
+        case Fault.SUBMIT_504_AFTER:
+            return html_page(504)
+        case Fault.SUBMIT_NO_ID:
+            return envelope({"status": "created", "outputs": []})
+        case Fault.SUBMIT_TRUNCATED:
+            return truncated(reply)
+    return reply
 
 
 def uploaded(url: str, name: str, size_bytes: int) -> dict[str, object]:
@@ -255,3 +294,17 @@ def _page_of(asked: Mapping[str, Any], default_size: int) -> tuple[int, int]:
     """The number of the page, from 1, and its size."""
     page, size = whole_number(asked, "page", 1), whole_number(asked, "page_size", default_size)
     return max(1, page), max(1, min(_MAX_PAGE, size))
+
+
+def _texts(asked: Mapping[str, Any], name: str) -> list[str]:
+    value = asked.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise RefusedRequestError(400, 1401, f"invalid parameter: {name}")
+    return value
+
+
+def _text(asked: Mapping[str, Any], name: str) -> str | None:
+    value = asked.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RefusedRequestError(400, 1401, f"invalid parameter: {name}")
+    return value or None

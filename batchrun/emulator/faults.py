@@ -13,10 +13,14 @@ class Fault(StrEnum):
     """The connection closes before the request is looked at: nothing is created."""
     SUBMIT_DROP_AFTER = "submit_drop_after"
     """The prediction is created and charged, then the connection closes."""
+    SUBMIT_DROP_LATE = "submit_drop_late"
+    """The connection closes; the prediction is created and charged seconds to minutes later (`Account.late_ms`)."""
     SUBMIT_500 = "submit_500"
     """500 with the provider's envelope; nothing is created."""
     SUBMIT_502_AFTER = "submit_502_after"
     """Created and charged, then a gateway's HTML page with 502."""
+    SUBMIT_504_AFTER = "submit_504_after"
+    """Created and charged, then a gateway's HTML page with 504."""
     SUBMIT_NO_ID = "submit_no_id"
     """Created and charged, then 200 without an id."""
     SUBMIT_TRUNCATED = "submit_truncated"
@@ -25,6 +29,11 @@ class Fault(StrEnum):
     """Throttled with `Retry-After: 1`; nothing is created."""
     SUBMIT_NO_CREDIT = "submit_no_credit"
     """400 with code 1407."""
+    STRANGER = "stranger"
+    """At a submit, somebody else of the account creates a prediction at the same moment, whatever becomes of ours."""
+    LIST_500 = "list_500"
+    LIST_EMPTY = "list_empty"
+    """The list shows nothing, with 200."""
     POLL_500 = "poll_500"
     POLL_DROP = "poll_drop"
     POLL_HTML = "poll_html"
@@ -39,6 +48,8 @@ class Fault(StrEnum):
     """The task fails with code 1200."""
     TASK_STUCK = "task_stuck"
     """The task never leaves `processing`."""
+    REFUND_NEVER = "refund_never"
+    """Thrown when a task fails: its charge is never given back."""
     TICKET_500 = "ticket_500"
     PUT_500 = "put_500"
     PUT_DROP = "put_drop"
@@ -105,6 +116,8 @@ class Dice:
 
     def throw(self, *faults: Fault) -> Fault | None:
         """The first of the faults that happens now, or None."""
+        if not self.chances:
+            return None
         for fault in faults:
             chance = self.chances.get(fault, 0.0)
             if chance and self._random.random() < chance:

@@ -13,6 +13,9 @@ class Links(Protocol):
     def output_url(self, task_id: str) -> str:
         """Where the clip of a task is fetched."""
 
+    def stranger_picture(self, number: int) -> str:
+        """A picture that is none of ours: the same number, the same picture."""
+
 
 @dataclass(slots=True)
 class PlainLinks:
@@ -30,3 +33,7 @@ class PlainLinks:
     def output_url(self, task_id: str) -> str:
         """See `Links`."""
         return f"{self.base_url}/outputs/{task_id}.mp4"
+
+    def stranger_picture(self, number: int) -> str:
+        """See `Links`."""
+        return f"{self.base_url}/strangers/{number}.png"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from batchrun.emulator.distort import Distortion
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,15 +35,31 @@ def frame_count(duration_s: int) -> int:
     return duration_s * FPS + 1
 
 
-def render(picture: Path, prompt: str, duration_s: int, target: Path, area_px: int = AREA_PX) -> None:
+def render(
+    picture: Path,
+    prompt: str,
+    duration_s: int,
+    target: Path,
+    area_px: int = AREA_PX,
+    distortion: Distortion | None = None,
+) -> None:
     """Write the clip. Blocks for seconds: run it in a thread.
+
+    Args:
+        picture: what is animated.
+        prompt: gives the direction of the move.
+        duration_s: of the clip.
+        target: where the clip is written.
+        area_px: width times height of the clip.
+        distortion: how all frames differ from the picture; None: not at all.
 
     Raises:
         UnreadablePictureError: the picture cannot be opened.
     """
     import av  # noqa: PLC0415  # heavy; only a server that renders needs it
 
-    planes = _planes(_load(picture, area_px))
+    image = _load(picture, area_px)
+    planes = _planes(distortion.applied(image) if distortion is not None else image)
     height_px, width_px = planes[0].size[1], planes[0].size[0]
     label = _label(width_px, height_px)
     path = _camera_path(prompt, frame_count(duration_s))
@@ -55,9 +73,9 @@ def render(picture: Path, prompt: str, duration_s: int, target: Path, area_px: i
         stream.codec_context.thread_count = 1
         _tag_colours(stream.codec_context)
         for number, move in enumerate(path):
-            image = _frame(planes, move)
-            _burn(image, label)
-            frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+            pixels = _frame(planes, move)
+            _burn(pixels, label)
+            frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
             _tag_colours(frame)
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 _HTML = b"<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>"
@@ -76,7 +77,7 @@ def json_object(body: bytes) -> dict[str, Any]:
         RefusedRequestError: anything else, with 400.
     """
     try:
-        value = json.loads(body)
+        value = json.loads(body.decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -113,12 +114,35 @@ def moment_ms(value: object) -> int | None:
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
 
 
+def millis_or_moment_ms(value: object) -> int | None:
+    """Milliseconds since 1970 as text or number, or an ISO 8601 moment: the billing's page and the clients differ.
+
+    Raises:
+        RefusedRequestError: anything else, with 400.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else moment_ms(value)
+
+
 def rfc3339(at_ms: int, digits: int = 3) -> str:
     """A moment as the API writes it, with as many fractional digits."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}{'0' * (digits - 3)}Z"
+    return f"{_to_the_second(at_ms // 1000)}.{at_ms % 1000:03d}{'0' * (digits - 3)}Z"
 
 
 def http_date(at_ms: int) -> str:
     """A moment as the `Date` header has it, such as `Sun, 22 Nov 2026 11:12:47 GMT`."""
-    return formatdate(at_ms // 1000, usegmt=True)
+    return _dated(at_ms // 1000)
+
+
+# Remembered: a simulation writes the same few seconds hundreds of thousands of times.
+
+
+@lru_cache(4096)
+def _to_the_second(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@lru_cache(16)
+def _dated(at_s: int) -> str:
+    return formatdate(at_s, usegmt=True)

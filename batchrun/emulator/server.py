@@ -6,10 +6,11 @@ What is answered is decided in `api`; here are sockets, the rendering in threads
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from batchrun.emulator.api import API, Api, uploaded
+from batchrun.emulator.distort import Distortion
 from batchrun.emulator.render import AREA_PX, UnreadablePictureError, render
 from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
 from batchrun.emulator.store import Store, drop
@@ -38,11 +40,11 @@ class Emulator:
     key: str | None
 
 
-def render_at(area_px: int) -> Render:
-    """Rendering at a size; tests use a small one."""
+def render_at(area_px: int, distortion: Distortion | None = None) -> Render:
+    """Rendering at a size (tests use a small one), and with what a real model changes, where that is wanted."""
 
     def at_size(picture: Path, prompt: str, duration_s: int, target: Path) -> None:
-        render(picture, prompt, duration_s, target, area_px)
+        render(picture, prompt, duration_s, target, area_px, distortion)
 
     return at_size
 
@@ -55,15 +57,18 @@ async def serve(
     key: str | None = None,
     render_clip: Render | None = None,
     show_inputs: bool = True,
+    others: Mapping[str, World] | None = None,
 ) -> AsyncIterator[Emulator]:
     """Run an emulator on this machine for the time of the block.
 
     Args:
-        world: its state.
+        world: its state, the clock of every answer, and the folder of all files.
         port: of the API; 0 takes any free one. Files get any free port.
         key: the only key that is accepted; None accepts every request.
         render_clip: how a picture becomes a clip; blocks, runs in threads.
         show_inputs: whether results and lists echo the inputs (the sources disagree).
+        others: further accounts behind the same address, by their key: each sees its own world only. Worlds
+            with a seed need one each: equal seeds make equal ids, and files are kept by id.
     """
     async with AsyncExitStack() as stack:
         folder = world.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchrun-emulator-")))
@@ -71,15 +76,19 @@ async def serve(
         store.base_url = await _listen(stack, store.app(), 0, world)
         threads = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="render")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        works = await stack.enter_async_context(_Works(world, store, threads, render_clip or render_at(AREA_PX)))
-        before, world.on_created = world.on_created, works.start
-        stack.callback(setattr, world, "on_created", before)
-        api = Api(world, store, key=key, show_inputs=show_inputs)
-        api.base_url = await _listen(stack, _Skin(api, store).app(), port, world)
-        for task in list(world.tasks.values()):
-            if task.running:
-                works.start(task)
-        yield Emulator(world, store, api.base_url, key)
+        works = await stack.enter_async_context(_Works(store, threads, render_clip or render_at(AREA_PX)))
+        apis = {one: Api(other, store, key=one, show_inputs=show_inputs) for one, other in (others or {}).items()}
+        api = Api(world, store, key=key, show_inputs=show_inputs, others=apis)
+        base_url = await _listen(stack, _Skin(api, store).app(), port, world)
+        for one in (api, *apis.values()):
+            one.base_url = base_url
+        for each in (world, *(others or {}).values()):
+            stack.callback(setattr, each, "on_created", each.on_created)
+            each.on_created = partial(works.start, each)
+            for task in list(each.tasks.values()):
+                if task.running:
+                    works.start(each, task)
+        yield Emulator(world, store, base_url, key)
 
 
 async def _listen(stack: AsyncExitStack, app: web.Application, port: int, world: World) -> str:
@@ -99,8 +108,7 @@ async def _listen(stack: AsyncExitStack, app: web.Application, port: int, world:
 class _Works:
     """Renders what was submitted, in threads, while the loop goes on serving."""
 
-    def __init__(self, world: World, store: Store, threads: ThreadPoolExecutor, render_clip: Render) -> None:
-        self._world = world
+    def __init__(self, store: Store, threads: ThreadPoolExecutor, render_clip: Render) -> None:
         self._store = store
         self._threads = threads
         self._render = render_clip
@@ -118,13 +126,13 @@ class _Works:
         if self._session is not None:
             await self._session.close()
 
-    def start(self, task: Task) -> None:
+    def start(self, world: World, task: Task) -> None:
         """Begin to work on a task."""
-        work = asyncio.create_task(self._work(task), name=f"render {task.task_id}")
+        work = asyncio.create_task(self._work(world, task), name=f"render {task.task_id}")
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
 
-    async def _work(self, task: Task) -> None:
+    async def _work(self, world: World, task: Task) -> None:
         target = self._store.output_path(task.task_id)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
@@ -134,12 +142,12 @@ class _Works:
                 self._threads, self._render, picture, task.inputs["prompt"], task.duration_s, part
             )
         except UnreadablePictureError as error:
-            self._world.fail(task, 1401, f"the image cannot be read: {error}")
+            world.fail(task, 1401, f"the image cannot be read: {error}")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            self._world.fail(task, 1402, "could not fetch the input image")
+            world.fail(task, 1402, "could not fetch the input image")
         else:
             part.replace(target)
-            self._world.rendered(task)
+            world.rendered(task)
 
     async def _picture(self, task: Task) -> Path:
         url = task.inputs["image"]
@@ -181,7 +189,8 @@ class _Skin:
 
     async def _form(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
-        return _sent(request, self._api.guarded(request.headers, lambda: self._stored(form.get("file"))))
+        api = self._api.of(request.headers)
+        return _sent(request, api.guarded(request.headers, lambda: self._stored(form.get("file"))))
 
     def _stored(self, field: object) -> Reply:
         if not isinstance(field, web.FileField):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from batchrun.emulator.distort import random_picture
 from batchrun.emulator.faults import Dice, Fault
 
 MAX_UPLOAD_BYTES = 200 * 1024 * 1024
@@ -63,6 +64,15 @@ class Store:
     def output_url(self, task_id: str) -> str:
         """Where the clip of a task is fetched."""
         return f"{self.base_url}/outputs/{task_id}.mp4"
+
+    def stranger_picture(self, number: int) -> str:
+        """A picture that is none of ours, as if it had been uploaded: its URL."""
+        ticket_id, ticket = self.ticket(f"stranger-{number}.png", 0, "image/png")
+        ticket.done = True
+        path = self.upload_path(ticket_id, ticket.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random_picture(number).save(path)
+        return self.upload_url(ticket_id)
 
     def local_file(self, url: str) -> Path | None:
         """The file behind one of our own upload addresses."""

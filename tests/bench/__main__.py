@@ -11,6 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from batchrun.emulator.api import API, Api, PlainLinks
+from batchrun.emulator.books import Books
+from batchrun.emulator.faults import Dice
+from batchrun.emulator.latency import Latency
+from batchrun.emulator.world import MODEL, World
 from batchrun.queue.records import Started
 from batchrun.queue.store import Queue
 from tests.clocks import StillClock
@@ -21,6 +26,7 @@ INGEST = 50_000
 SPENDS = 2_000
 GROUP = 50
 CLIPS = 60
+PREDICTIONS = 100_000
 
 
 def bare_ingest(folder: Path) -> float:
@@ -62,6 +68,24 @@ async def spends(queue: Queue) -> float:
         )
         await asyncio.gather(*(queue.record_completed(one.attempt_id, "completed", "https://x/y") for one in wishes))
     return SPENDS / (time.perf_counter() - begin)
+
+
+def emulated_night() -> float:
+    """Answers a second of the emulated API without a network: a submit and a result each, a full list page each 100."""
+    clock = StillClock()
+    world = World(clock, Latency(), Dice(), books=Books(10**12), seed=1)
+    world.on_created = world.rendered
+    api = Api(world, PlainLinks())
+    begin = time.perf_counter()
+    for number in range(PREDICTIONS):
+        inputs = {"prompt": "It turns", "image": f"https://x.example/{number}.png", "duration": 5}
+        created = api.answer("POST", f"{API}/{MODEL}", {}, json.dumps(inputs).encode())
+        task_id = json.loads(created.body)["data"]["id"]
+        assert api.answer("GET", f"{API}/predictions/{task_id}/result", {}, b"").status == 200
+        if number % 100 == 99:
+            assert api.answer("POST", f"{API}/predictions", {}, b"{}").status == 200
+        clock.advance(0.05)
+    return PREDICTIONS * 2.01 / (time.perf_counter() - begin)
 
 
 def whole_run(folder: Path) -> tuple[float, float]:
@@ -108,6 +132,7 @@ async def measure() -> dict[str, float]:
         "bare sqlite3 executemany, rows a second": bare,
         "enqueue, jobs a second": ingest,
         "claim + reserve + answer + settle, jobs a second": spent,
+        "emulated API in process, answers a second": emulated_night(),
         "whole run with rendering server, wall ms a clip": wall,
         "whole run, CPU ms a clip of batchrun alone": cpu,
     }

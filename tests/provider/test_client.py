@@ -78,8 +78,10 @@ async def test_upload_submit_result_and_bill(tmp_path: Path) -> None:
     [
         (Fault.SUBMIT_DROP_BEFORE, 0),
         (Fault.SUBMIT_DROP_AFTER, 1),
+        (Fault.SUBMIT_DROP_LATE, 0),
         (Fault.SUBMIT_500, 0),
         (Fault.SUBMIT_502_AFTER, 1),
+        (Fault.SUBMIT_504_AFTER, 1),
         (Fault.SUBMIT_NO_ID, 1),
         (Fault.SUBMIT_TRUNCATED, 1),
     ],

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from batchrun.emulator.books import PRICE_USD_MICROS
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
@@ -237,10 +236,9 @@ async def test_a_refused_key(shop: Shop) -> None:
         assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
 
 
-async def test_a_dearer_quote_stops_before_spending(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRICE_USD_MICROS, 5, 260_000)
+async def test_a_dearer_quote_stops_before_spending(shop: Shop) -> None:
     shop.add_many(2)
-    async with emulated() as emulator:
+    async with emulated(account=Account(price_usd_micros={5: 260_000, 10: 500_000})) as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
         assert any("today a 5 s clip costs $0.26" in line for line in lines_of(result))
