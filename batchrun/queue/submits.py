@@ -45,10 +45,13 @@ def begin_submits(
     books = yield from up_to_date(books)
     row = yield from ask_one("count_unknown")
     unknown, unanswered = (row["unknown"], row["unanswered"]) if row else (0, 0)
-    if unknown >= min(pace.max_unknown, pace.concurrency):
+    slots = yield from ask_one("open_attempts", slots_since_ms=moment.now_ms - pace.stuck_after_ms)
+    running, doubtful = (slots["slots"], slots["doubtful"]) if slots else (0, 0)
+    if unknown >= pace.max_unknown or doubtful >= pace.concurrency:
         return [TooManyUnknown(unknown)] * len(requests), books
     check = CapCheck(books)
-    free = yield from _free_starts(pace, moment.now_ms, unanswered_allowed(pace, unknown) - unanswered)
+    answers = unanswered_allowed(pace, unknown) - unanswered
+    free = yield from _free_starts(pace, moment.now_ms, answers, pace.concurrency - running)
     decisions: list[SubmitDecision] = []
     for request in requests:
         if free.refusal is not None:
@@ -108,12 +111,12 @@ def _on_day(cap: Cap, day: str) -> Cap:
 def unanswered_allowed(pace: Pace, unknown: int) -> int:
     """How many submits may wait for their answer at once, over all processes of the queue.
 
-    A crash makes all of them unknown, and once `max_unknown` is reached nothing can be bought that would be a witness for
-    the absence of the others: so the last one is kept for single submits. As long as nothing is unknown, as many may
-    wait as the pace starts in a second.
+    A crash makes all of them unknown, and once `max_unknown` is reached, or every slot is doubtful, nothing can be bought
+    that would be a witness for the absence of the others: so the last one is kept for single submits. As long as nothing
+    is unknown, as many may wait as the pace starts in a second.
     """
-    calm = pace.per_minute // 60 if unknown == 0 else 0
-    return max(1, pace.max_unknown - 1 - unknown, calm)
+    calm = min(pace.per_minute // 60, pace.concurrency - 1) if unknown == 0 else 0
+    return max(1, min(pace.max_unknown, pace.concurrency) - 1 - unknown, calm)
 
 
 class _FreeStarts:
@@ -139,9 +142,7 @@ class _FreeStarts:
         return _FreeStarts(self._answers - 1, self._slots - 1, self._starts - 1, self._retry_ms)
 
 
-def _free_starts(pace: Pace, now_ms: int, answers: int) -> Script[_FreeStarts]:
-    row = yield from ask_one("open_attempts", slots_since_ms=now_ms - pace.stuck_after_ms)
-    slots = pace.concurrency - (row["slots"] if row else 0)
+def _free_starts(pace: Pace, now_ms: int, answers: int, slots: int) -> Script[_FreeStarts]:
     recent = yield from ask(
         "recent_starts",
         since_ms=now_ms - _UNANSWERED_MS,

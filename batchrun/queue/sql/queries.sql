@@ -199,7 +199,7 @@ INSERT INTO uploads (attempt_id, job_id, revision_id, url, uploaded_ms)
 VALUES (:attempt_id, :job_id, :revision_id, :url, :now_ms);
 
 -- name: open_attempts
-SELECT count(*) AS slots FROM attempts
+SELECT count(*) AS slots, coalesce(sum(state = 'unknown'), 0) AS doubtful FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_since_ms;
 
 -- name: count_unknown
