@@ -106,9 +106,7 @@ class Reconciler:
         """Sweep while there is something to look for, until cancelled."""
         while True:
             submits = await self.queue.doubts.open_submits()
-            if self._refusals >= _HOPELESS_AFTER:
-                await self._park_all(submits, "the provider's list is closed to this key")
-            elif any(self._is_wanted(open_attempt(one)) for one in submits):
+            if any(self._is_wanted(open_attempt(one)) for one in submits):
                 await self._sweep_and_settle(submits)
             await self._pause()
 
@@ -131,6 +129,8 @@ class Reconciler:
             return
         except ProviderError:
             self._refusals += 1
+            if self._refusals >= _HOPELESS_AFTER:
+                await self._park_all(submits, "the provider's list is closed to this key")
             return
         self._refusals = 0
         for attempt in wanted:

@@ -31,7 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._virtual_s = max(self._virtual_s, scheduled[0].when())
         super()._run_once()  # type: ignore[misc]
 
-    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401
         """Work on files: at once, and not at all in a process that is dead."""
         future = self.create_future()
         process = current.get(None)
@@ -41,7 +41,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             result = func(*args)
             if process is not None:
                 process.check(f"file.after {_name(func, args)}")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whoever waits for the thread gets it
             future.set_exception(error)
         else:
             future.set_result(result)

@@ -12,6 +12,7 @@ from typing import Any
 from batchrun.errors import StorageError
 from batchrun.queue import sqlite
 from batchrun.queue.script import Outcome, Script, ScriptFactory
+from batchrun.queue.store import Connect
 
 START_MS = 1_800_000_000_000
 current: ContextVar["Process"] = ContextVar("process")
@@ -104,7 +105,7 @@ class SimDatabase:
         process.on_death(self._cut)
 
     @classmethod
-    def opener(cls, process: Process, on_commit: Callable[[], None]) -> Any:
+    def opener(cls, process: Process, on_commit: Callable[[], None]) -> Connect:
         async def connect(path: Path, *, create: bool) -> SimDatabase:
             path.parent.mkdir(parents=True, exist_ok=True)
             await process.gate("database.open")
@@ -130,7 +131,7 @@ class SimDatabase:
         self._check(f"commit.after {'+'.join(names)}")
         return outcomes
 
-    async def read(self, script: ScriptFactory[Any]) -> Any:
+    async def read(self, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401
         await self._go("read")
         return sqlite._read(self._connection, script)
 

@@ -50,7 +50,7 @@ class SimHttp(Http):
         self,
         method: str,
         url: str,
-        body: Any,
+        body: Any,  # noqa: ANN401
         headers: Mapping[str, str],
         timeout_s: float,
         *,
@@ -110,7 +110,7 @@ class Net:
         return self._durations[urlsplit(url).path.rsplit("/", 1)[1].removesuffix(".mp4")]
 
 
-async def _bytes_of(body: Any) -> bytes:
+async def _bytes_of(body: Any) -> bytes:  # noqa: ANN401
     if isinstance(body, PaidBody):
         writer = Writer()
         await body.write(writer)  # type: ignore[arg-type]

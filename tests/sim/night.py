@@ -1,10 +1,9 @@
 """One simulated campaign: nights of runs that are killed, frozen and lied to, then the books compared."""
 
 import asyncio
-import gc
 import hashlib
+import io
 import random
-import shutil
 import sqlite3
 import tempfile
 from collections import Counter
@@ -260,7 +259,11 @@ class Night:
     # ------------------------------------------------------------------ the end
 
     def _unsettled(self) -> bool:
-        return self.books.held() > 0 or self.books.states()["queued"] > 0 or self.books.count("state IN ('submitting', 'unknown', 'running', 'late')") > 0
+        return (
+            self.books.held() > 0
+            or self.books.states()["queued"] > 0
+            or self.books.count("state IN ('submitting', 'unknown', 'running', 'late')") > 0
+        )
 
     def _count(self) -> None:
         figures, books = self.figures, self.books
@@ -414,11 +417,16 @@ def _look_of(at: int, scenario: Scenario) -> int:
 
 
 def _picture(folder: Path, number: int) -> tuple[Path, Picture]:
-    path = folder / f"picture-{number}.png"
-    if not path.exists():
-        Image.new("RGB", (300, 300), (number * 30, 200 - number * 20, 90)).save(path)
-    data = path.read_bytes()
+    path, data = folder / f"picture-{number}.png", _pixels(number)
+    path.write_bytes(data)
     return path, Picture(hashlib.sha256(data).hexdigest(), len(data), 300, 300, "image/png")
+
+
+@cache
+def _pixels(number: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 300), (number * 30, 200 - number * 20, 90)).save(file, "PNG")
+    return file.getvalue()
 
 
 @cache
@@ -449,8 +457,4 @@ def memory_folder() -> Iterator[Path]:
 def play(scenario: Scenario, plan: Plan | None = None) -> Figures:
     """One campaign in a folder of its own."""
     with memory_folder() as folder:
-        try:
-            return Night(scenario, folder, plan).play()
-        finally:
-            gc.collect()
-            shutil.rmtree(folder / "videos", ignore_errors=True)
+        return Night(scenario, folder, plan).play()
