@@ -220,10 +220,11 @@ class Pool:
         """Whether nothing is left that this run should do or wait for."""
         if not self._intake_closed:
             return False
-        scopes = [] if self.halts else [scope for scope in self._scopes.values() if scope.may_hold_something]
-        if await self._queue.something_left(self._paid, scopes):
+        # In this order: what the reconciler finds while it is asked is a job in flight, or a late clip, right after.
+        if self._tools is not None and await self._tools.reconciler.hopeful():
             return False
-        if self._late_waits or (self._tools is not None and await self._tools.reconciler.hopeful()):
+        scopes = [] if self.halts else [scope for scope in self._scopes.values() if scope.may_hold_something]
+        if await self._queue.something_left(self._paid, scopes) or self._late_waits:
             return False
         return bool(self.halts) or not self._reopen_after_cap()
 

@@ -44,6 +44,8 @@ class _Watch:
     online_s: float = 0.0
     last_s: float | None = None
     sweeps: int = 0
+    tried: bool = False
+    """A sweep has ended, however."""
     promising: bool = True
     """The evidence so far speaks for a decision; only time is missing."""
 
@@ -52,6 +54,12 @@ class _Watch:
         self.online_s += now_s - self.last_s if self.last_s is not None else 0.0
         self.last_s = now_s
         self.sweeps += 1
+        self.tried = True
+
+    def missed(self) -> None:
+        """A sweep that could not be completed: the time since the last one was not online."""
+        self.last_s = None
+        self.tried = True
 
 
 @dataclass(slots=True)
@@ -94,13 +102,14 @@ class Reconciler:
     def _is_hopeful(self, attempt: OpenAttempt) -> bool:
         """Unknown ones until they are settled; what waits for a person only while something speaks for a decision."""
         watch = self._watches.get(attempt.attempt_id)
-        if not self._is_wanted(attempt) or watch is None:
+        if not self._is_wanted(attempt) or attempt.given_up or watch is None:
             return self._is_wanted(attempt)
         return (not attempt.parked or watch.promising or self._news) and not self._is_exhausted(attempt)
 
     def _is_wanted(self, attempt: OpenAttempt) -> bool:
         """Whether to look for it; for what was given up, once a run."""
-        return attempt.unknown or (attempt.given_up and attempt.attempt_id not in self._watches)
+        watch = self._watches.get(attempt.attempt_id)
+        return attempt.unknown or (attempt.given_up and (watch is None or not watch.tried))
 
     async def run(self) -> None:
         """Sweep while there is something to look for, until cancelled."""
@@ -125,9 +134,11 @@ class Reconciler:
             seen = await self._seen(submits, verdict, sweep)
         except TryLaterError:
             for attempt in wanted:  # offline time does not count
-                self._watches[attempt.attempt_id].last_s = None
+                self._watches[attempt.attempt_id].missed()
             return
         except ProviderError:
+            for attempt in wanted:
+                self._watches[attempt.attempt_id].missed()
             self._refusals += 1
             if self._refusals >= _HOPELESS_AFTER:
                 await self._park_all(submits, "the provider's list is closed to this key")
