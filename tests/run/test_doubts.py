@@ -73,8 +73,7 @@ async def test_a_late_match_before_the_job_is_bought_again_goes_on_with_it(shop:
         (attempt_id,) = attempts(shop)
         await resolve(shop, emulator, "a", "--void")
         emulator.world.account = Account()
-        emulator.world.dice.chances = {Fault.TICKET_500: 1.0}  # nothing new can be bought meanwhile
-        result = await run_shop(shop, emulator, give_up_after_s=3)
+        result = await run_shop(shop, emulator, no_new=True)
         assert attempts(shop) == {attempt_id: "completed"}
         assert (code_of(result), counts(result), result.late) == (ExitCode.NEEDS_PERSON, {"done": 1, "total": 1}, 1)
         assert [row[0] for row in books(shop)] == ["reserve", "unknown", "void", "late_charge"]

@@ -17,6 +17,7 @@ from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, S
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
+from batchrun.queue.submits import unanswered_allowed
 from tests.clocks import StillClock
 from tests.store.stores import PACE, batch, budget, daily, opened, request, spec, take_in
 
@@ -350,7 +351,9 @@ async def test_an_unknown_attempt_gives_its_slot_back_but_not_its_money(
     await queue.record_unknown(first.attempt_id, "no answer")
     clock.advance(3000)
     assert isinstance((await queue.begin_submits([second], pace))[0], Started)
-    assert isinstance((await queue.begin_submits([third], pace))[0], NotYet)
+    assert (await queue.begin_submits([third], pace))[0] == NotYet("slots", None)
+    await queue.record_accepted(second.attempt_id, "pred-2", "created")
+    assert (await queue.begin_submits([third], pace))[0] == NotYet("slots", None)
     clock.advance(601)
     assert isinstance((await queue.begin_submits([third], pace))[0], Started)
     assert await money(queue, jobs[0]) == (750_000, 0)
@@ -362,6 +365,40 @@ async def test_too_many_unknown_stop_everything(queue: Queue, tmp_path: Path) ->
     await queue.begin_submits([first], pace)
     await queue.record_unknown(first.attempt_id, "no answer")
     assert (await queue.begin_submits([second], pace))[0] == TooManyUnknown(1)
+
+
+async def test_when_every_slot_is_doubtful_nothing_starts(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
+    pace = Pace(concurrency=1, per_minute=100, max_unknown=3, stuck_after_ms=3_600_000, send_within_s=1)
+    first, second = (request(job) for job in await claimed(queue, tmp_path, 2))
+    await queue.begin_submits([first], pace)
+    await queue.record_unknown(first.attempt_id, "no answer")
+    assert (await queue.begin_submits([second], pace))[0] == TooManyUnknown(1)
+    clock.advance(3601)  # its slot is given back, its money is not
+    await queue.renew_run()
+    assert isinstance((await queue.begin_submits([second], pace))[0], Started)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "per_minute", "max_unknown", "unknown", "wanted"),
+    [
+        (50, 60, 3, 0, 2),  # the last one is kept for a witness
+        (50, 60, 3, 1, 1),
+        (50, 60, 3, 2, 1),
+        (50, 600, 3, 0, 10),  # one second's worth, while nothing is unknown
+        (50, 600, 3, 1, 1),
+        (2, 600, 3, 0, 1),
+        (1, 600, 3, 0, 1),
+        (50, 60, 1, 0, 1),
+        (50, 60, 20, 5, 14),
+    ],
+)
+def test_how_many_submits_wait_for_their_answers(
+    concurrency: int, per_minute: int, max_unknown: int, unknown: int, wanted: int
+) -> None:
+    pace = Pace(
+        concurrency=concurrency, per_minute=per_minute, max_unknown=max_unknown, stuck_after_ms=1, send_within_s=1
+    )
+    assert unanswered_allowed(pace, unknown) == wanted
 
 
 async def test_starts_in_any_sixty_seconds(queue: Queue, tmp_path: Path, clock: StillClock) -> None:
