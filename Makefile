@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell $(PYTHON) -c 'import hashlib, pathlib; print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest()[:12])')
 
-.PHONY: help run test check format bench clean
+.PHONY: help run test check format bench proof clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,22 @@ format: $(READY) ## Format the code and fix what can be fixed
 
 bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job
 	@$(BIN)/python -m tests.bench
+
+# Sizes of `make proof`; the tests run the same proofs in small ones.
+SEED ?= 1
+KILLS ?= 300
+CUTS ?= 3000
+CROWD ?= 2 4 8
+CAPS ?= 5
+
+proof: $(READY) ## Prove the promises with real processes: kills, crowds, frozen ones, power cuts (about 25 minutes)
+	@$(BIN)/python -m tests.proof torn --cuts $(CUTS) --seed $(SEED)
+	@$(BIN)/python -m tests.proof kills --kills $(KILLS) --seed $(SEED)
+	@$(BIN)/python -m tests.proof processes --processes $(CROWD) --seed $(SEED)
+	@$(BIN)/python -m tests.proof rate --seed $(SEED)
+	@$(BIN)/python -m tests.proof caps --times $(CAPS) --seed $(SEED)
+	@$(BIN)/python -m tests.proof frozen --seed $(SEED)
+	@$(BIN)/python -m tests.proof frozen --short-lease --hide-inputs --moments posting intent accepted --seed $(SEED)
 
 clean: ## Remove the virtual environment, caches and previews
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist videos-preview jobs/.batchrun/preview jobs/.batchrun/preview.db*
