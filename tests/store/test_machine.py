@@ -14,11 +14,19 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 
 from batchrun.errors import LostLeaseError
 from batchrun.queue.answers import Recorded, RefundSeen
-from batchrun.queue.records import CapReached, Job, NotYet, Pace, Started, TooManyUnknown
+from batchrun.queue.records import CapReached, NotYet, Pace, Started, TooManyUnknown
 from batchrun.queue.store import LEASE_MS, Queue
 from tests.clocks import StillClock
 from tests.sim.loop import VirtualLoop
@@ -82,36 +90,47 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ buying
 
-    @rule(target=tries, who=st.integers(0, 1), count=st.integers(1, 3))
-    def buy(self, who: int, count: int) -> str:
-        """Claim and start, under one cap: as many as money, slots and doubts allow."""
-        queue = self.queues[who]
+    @rule(target=tries, who=st.integers(0, 1), count=st.integers(1, 4))
+    def buy(self, who: int, count: int) -> MultipleResults[str]:
+        """Claim and start in one transaction, under one cap: as many as money, slots and doubts allow."""
+        return multiple(*self._buy(self.queues[who], count))
+
+    @rule(target=tries, who=st.integers(0, 1))
+    def buy_and_hear_nothing(self, who: int) -> MultipleResults[str]:
+        """The answer is lost at once: this is how doubts pile up."""
+        started = self._buy(self.queues[who], 1)
+        for attempt in started:
+            self.unknown(attempt, who)
+        return multiple(*started)
+
+    def _buy(self, queue: Queue, count: int) -> list[str]:
         jobs = self.run(queue.claim_queued([self.scope], count))
+        wanted = [request(job, budget(job, BUDGET)) for job in jobs]
+        blocked = sum(one.state == "unknown" for one in self.model.values()) >= PACE.max_unknown
         started: list[str] = []
-        for job in jobs:
-            wanted = request(job, budget(job, BUDGET))
-            (decision,) = self.run(queue.begin_submits([wanted], PACE))
-            self._expect(decision, job)
+        decisions = self.run(queue.begin_submits(wanted, PACE)) if wanted else []
+        for job, one, decision in zip(jobs, wanted, decisions, strict=True):
+            self._expect(decision, blocked=blocked)
             if isinstance(decision, Started):
-                self.model[wanted.attempt_id] = Known(job.key)
+                self.model[one.attempt_id] = Known(job.key)
                 self.jobs[job.key] = "submitting"
-                started.append(wanted.attempt_id)
+                started.append(one.attempt_id)
             else:
                 self.run(queue.release(job))
-        return started[0] if started else ""
+        return started
 
-    def _expect(self, decision: object, job: Job) -> None:
+    def _expect(self, decision: object, *, blocked: bool) -> None:
         doubtful = sum(one.state == "unknown" for one in self.model.values())
         waiting = sum(one.state == "submitting" for one in self.model.values())
         running = sum(one.state in (*WAITING, "running") for one in self.model.values())
-        if doubtful >= PACE.max_unknown:
+        if blocked:
             assert isinstance(decision, TooManyUnknown)
         elif running >= PACE.concurrency or (doubtful and waiting) or self._too_many_wait(waiting):
             assert isinstance(decision, NotYet)
         elif self._committed() + PRICE > BUDGET:
             assert isinstance(decision, CapReached)
         else:
-            assert isinstance(decision, Started), (decision, job.key)
+            assert isinstance(decision, Started)
 
     def _too_many_wait(self, waiting: int) -> bool:
         return waiting >= PACE.concurrency - 1  # one second's worth of the minute is far more
@@ -123,8 +142,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1))
     def accepted(self, attempt: str, who: int) -> None:
-        if not attempt:
-            return
         known = self.model[attempt]
         prediction = known.prediction or f"pred-{len(self.model)}-{attempt}"
         before, was_left = known.state, self._was_left(known.job)
@@ -159,8 +176,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1), again=st.booleans())
     def nothing_created(self, attempt: str, who: int, again: bool) -> None:  # noqa: FBT001  # drawn
-        if not attempt:
-            return
         known = self.model[attempt]
         retry_ms = self.clock.now_ms() if again else None
         done = self.run(self.queues[who].record_nothing_created(attempt, "void", None, "absent", retry_ms, "void"))
@@ -171,8 +186,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1))
     def unknown(self, attempt: str, who: int) -> None:
-        if not attempt:
-            return
         known = self.model[attempt]
         done = self.run(self.queues[who].record_unknown(attempt, "no answer"))
         assert done == (known.state == "submitting")
@@ -181,8 +194,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1))
     def park(self, attempt: str, who: int) -> None:
-        if not attempt:
-            return
         known = self.model[attempt]
         done = self.run(self.queues[who].doubts.park(attempt, "nobody can tell"))
         assert done == (known.state == "unknown" and self.jobs[known.job] == "unknown")
@@ -191,8 +202,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1))
     def leave(self, attempt: str, who: int) -> None:
-        if not attempt:
-            return
         known = self.model[attempt]
         done = self.run(self.queues[who].doubts.leave(attempt, "left"))
         assert done == (known.state == "unknown")
@@ -201,8 +210,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1))
     def completed(self, attempt: str, who: int) -> None:
-        if not attempt:
-            return
         known = self.model[attempt]
         done = self.run(self.queues[who].record_completed(attempt, "completed", "https://c/x.mp4"))
         assert done == (known.state in ("running", "late"))
@@ -215,8 +222,6 @@ class Machine(RuleBasedStateMachine):
 
     @rule(attempt=tries, who=st.integers(0, 1), again=st.booleans())
     def failed(self, attempt: str, who: int, again: bool) -> None:  # noqa: FBT001  # drawn
-        if not attempt:
-            return
         known = self.model[attempt]
         retry_ms = self.clock.now_ms() if again else None
         done = self.run(self.queues[who].record_failed(attempt, "failed", 1405, "failed", retry_ms, "task_failed"))
