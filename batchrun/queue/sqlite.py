@@ -78,7 +78,13 @@ class SqliteDatabase:
         try:
             return await self._connection._execute(function, raw, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001
         except sqlite3.Error as error:
-            raise StorageError(f"the queue could not be read or written: {error}") from error
+            raise StorageError(f"the queue could not be read or written: {_described(error)}") from error
+
+
+def _described(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return f"another process has held its file for {_BUSY_TIMEOUT_S:.0f} s; is one of them stopped (Ctrl-Z)? ({error})"
+    return str(error)
 
 
 def _check_place(path: Path, *, create: bool) -> None:

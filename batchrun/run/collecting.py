@@ -82,6 +82,8 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
             await carried.tools.queue.file_ready(carried.job, got.sha256, got.size_bytes, facts.as_json())
             carried.job = replace(carried.job, file_sha256=got.sha256)
             carried.tell(Kind.CHECKED)
+            if carried.tools.book is not None:
+                await carried.tools.book.add(carried.job, carried.attempt.attempt_id, part)
             return
         carried.fresh_url = False
         await carried.tools.clock.sleep(backoff_s(downloads, carried.tools.chance.random(), None, _BROKEN_CEILING_S))

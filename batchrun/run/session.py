@@ -25,6 +25,7 @@ from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
 from batchrun.run.audit import audit_charges
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
 from batchrun.run.poller import Poller
@@ -243,8 +244,18 @@ class Session:
             options.give_up_after_s,
         )
         poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._outside.chance)
-        reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s)
         folder = options.queue_path.resolve().parent
+        book = LookBook(queue)
+        reconciler = Reconciler(
+            queue,
+            client,
+            self._clock,
+            observe,
+            pool.wake,
+            limits.settle_s,
+            limits.poll_s,
+            FirstFrames(queue, client, http, self._clock, book, folder),
+        )
         starter = Starter(
             queue,
             self._clock,
@@ -263,6 +274,7 @@ class Session:
             starter=starter,
             poller=poller,
             reconciler=reconciler,
+            book=book if options.kind == "paid" else None,
             health=health,
             observer=observe,
             chance=self._outside.chance,

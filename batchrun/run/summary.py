@@ -216,7 +216,8 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
     if result.capped:
         lines += sorted({_capped_line(capped) for capped in result.capped})
     if result.refund_due_usd_micros:
-        lines.append(f"{format_usd(result.refund_due_usd_micros)} of what is held may come back as refunds")
+        due = format_usd(result.refund_due_usd_micros)
+        lines.append(f"{due} of what is held may come back as refunds of failed tasks, within hours; nobody waits for them")
     if result.late:
         lines.append(f"{result.late} submits that were given up exist after all: charged, and their clips are kept")
     lines += [halt.message for halt in result.halts.values()]
@@ -246,8 +247,13 @@ def _money_line(result: Result) -> str:
 
 
 def _capped_line(capped: Capped) -> str:
-    left, price = format_usd(capped.reached.left_usd_micros), format_usd(capped.price_usd_micros)
-    return f"cap {capped.reached.cap.name} reached: {left} left, the next clip costs {price}"
+    reached, price = capped.reached, capped.price_usd_micros
+    enough = reached.cap.limit_usd_micros + price - reached.left_usd_micros
+    left, limit = format_usd(reached.left_usd_micros), format_usd(reached.cap.limit_usd_micros)
+    text = f"cap {reached.cap.name} of {limit} reached: {left} left, the next clip costs {format_usd(price)}"
+    if reached.cap.name == "keep_balance":
+        return f"{text}; top the account up, or keep less"
+    return f"{text}; {format_usd(enough)} would be enough for it"
 
 
 def merged(results: Sequence[Result]) -> Result:

@@ -16,6 +16,7 @@ from batchrun.provider.outcome import TryLaterError
 from batchrun.queue.records import Attempt, Cap, CapReached, Job
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.first_frames import LookBook
 from batchrun.run.halts import Halt
 from batchrun.run.health import Health
 from batchrun.run.poller import Poller
@@ -64,6 +65,8 @@ class Tools:
     starter: Starter
     poller: Poller
     reconciler: Reconciler
+    book: LookBook | None
+    """Where paid clips teach what first frames look like; previews teach nothing."""
     health: Health
     observer: Observer
     chance: random.Random

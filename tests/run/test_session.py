@@ -103,7 +103,9 @@ async def test_a_budget_is_never_passed_and_raising_it_goes_on(shop: Shop) -> No
         assert (code_of(result), counts(result)) == (ExitCode.CAP_REACHED, {"done": 4, "queued": 3, "total": 7})
         assert emulator.world.books.billed_usd_micros == 1_000_000
         (line,) = [line for line in lines_of(result) if line.startswith("cap ")]
-        assert line == "cap shop: budget reached: $0.10 left, the next clip costs $0.25"
+        assert line == (
+            "cap shop: budget of $1.10 reached: $0.10 left, the next clip costs $0.25; $1.25 would be enough for it"
+        )
         shop.replace("budget: 1.10", "budget: 9")
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 3, "up_to_date": 4, "total": 7})

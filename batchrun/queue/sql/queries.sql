@@ -436,10 +436,10 @@ INSERT INTO looks (attempt_id, picture_sha256, picture, frame) VALUES (:attempt_
 ON CONFLICT (attempt_id) DO NOTHING;
 
 -- name: count_looks
-SELECT count(*) AS looks FROM looks;
+SELECT count(DISTINCT picture_sha256) AS looks FROM looks;
 
 -- name: read_looks
-SELECT picture_sha256, picture, frame FROM looks LIMIT :count;
+SELECT picture_sha256, picture, frame FROM looks GROUP BY picture_sha256 LIMIT :count;
 
 -- Every local picture that the queue knows, with how many different requests use it.
 -- name: known_pictures
