@@ -37,10 +37,14 @@ def check_clip(path: Path, asked_duration_s: int) -> ClipFacts:
     """
     walk_boxes(path)
     facts = _decode(path)
-    slack_s = _TOLERANCE_S + _TOLERANCE * asked_duration_s
-    if abs(facts.duration_s - asked_duration_s) > slack_s:
+    if not is_as_long(facts.duration_s, asked_duration_s):
         raise BrokenClipError(f"the clip is {facts.duration_s:.2f} s long, {asked_duration_s} s were bought")
     return facts
+
+
+def is_as_long(duration_s: float, asked_duration_s: int) -> bool:
+    """Whether a clip of this duration is what was asked for."""
+    return abs(duration_s - asked_duration_s) <= _TOLERANCE_S + _TOLERANCE * asked_duration_s
 
 
 def _decode(path: Path) -> ClipFacts:
