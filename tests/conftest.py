@@ -109,6 +109,7 @@ async def emulated(
     latency: Latency | None = None,
     folder: Path | None = None,
     distortion: Distortion | None = None,
+    area_px: int = TINY_PX,
     **server: object,
 ) -> AsyncIterator[Emulator]:
     """An emulator over real HTTP that asks for the key and renders tiny clips."""
@@ -121,7 +122,7 @@ async def emulated(
         folder=folder,
         seed=seed,
     )
-    async with serve(world, key=KEY, render_clip=render_at(TINY_PX, distortion), **server) as emulator:  # type: ignore[arg-type]
+    async with serve(world, key=KEY, render_clip=render_at(area_px, distortion), **server) as emulator:  # type: ignore[arg-type]
         yield emulator
 
 

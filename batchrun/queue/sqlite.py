@@ -83,7 +83,9 @@ class SqliteDatabase:
 
 def _described(error: sqlite3.Error) -> str:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-        return f"another process has held its file for {_BUSY_TIMEOUT_S:.0f} s; is one of them stopped (Ctrl-Z)? ({error})"
+        return (
+            f"another process has held its file for {_BUSY_TIMEOUT_S:.0f} s; is one of them stopped (Ctrl-Z)? ({error})"
+        )
     return str(error)
 
 

@@ -85,7 +85,9 @@ class FirstFrames:
         if candidates is None or not wanted:
             return {}
         known = {one.picture_sha256 for one in wanted}
-        others = {one.sha256: look for one in pictures if one.sha256 not in known and (look := await self._look(one.path))}
+        others = {
+            one.sha256: look for one in pictures if one.sha256 not in known and (look := await self._look(one.path))
+        }
         found = await asyncio.to_thread(match, wanted, candidates, others, threshold)
         # Only where the list left it open: what is proven otherwise, or may still be answered, is not touched.
         return {name: prediction for name, prediction in found.items() if prediction in verdict.unclear.get(name, ())}
@@ -95,12 +97,16 @@ class FirstFrames:
         if path is None or sha256 is None or not await asyncio.to_thread(_is_still, path, sha256):
             return None
         look = await self._look(path)
-        return None if look is None else Wanted(
-            attempt_id=submit.attempt_id,
-            picture=look,
-            picture_sha256=sha256,
-            duration_s=submit.revision.duration_s,
-            is_ambiguous=requests.get(sha256, 0) != 1,
+        return (
+            None
+            if look is None
+            else Wanted(
+                attempt_id=submit.attempt_id,
+                picture=look,
+                picture_sha256=sha256,
+                duration_s=submit.revision.duration_s,
+                is_ambiguous=requests.get(sha256, 0) != 1,
+            )
         )
 
     async def _candidates(self, listed: Sequence[Prediction]) -> list[Candidate] | None:

@@ -230,32 +230,12 @@ class Session:
         options = self._options
         limits = options.limits or Limits(concurrency=2, per_minute=2)
 
-        def observe(event: Event) -> None:
-            pool.watch(event)
-            if event.kind is Kind.LATE:
-                self._late += 1
-            self._observer(event)
-
-        health = Health(
-            self._clock,
-            lambda message: pool.halt(
-                Halt(HaltKind.UNAVAILABLE, f"no answer for {options.give_up_after_s:.0f} s: {message}")
-            ),
-            options.give_up_after_s,
-        )
+        observe, health = self._observing(pool), self._health(pool)
         poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._outside.chance)
         folder = options.queue_path.resolve().parent
         book = LookBook(queue)
-        reconciler = Reconciler(
-            queue,
-            client,
-            self._clock,
-            observe,
-            pool.wake,
-            limits.settle_s,
-            limits.poll_s,
-            FirstFrames(queue, client, http, self._clock, book, folder),
-        )
+        matcher = FirstFrames(queue, client, http, self._clock, book, folder)
+        reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s, matcher)
         starter = Starter(
             queue,
             self._clock,
@@ -289,6 +269,22 @@ class Session:
         )
         self._pace(tools, pool, limits)
         return tools
+
+    def _observing(self, pool: Pool) -> Observer:
+        def observe(event: Event) -> None:
+            pool.watch(event)
+            self._late += event.kind is Kind.LATE
+            self._observer(event)
+
+        return observe
+
+    def _health(self, pool: Pool) -> Health:
+        give_up_s = self._options.give_up_after_s
+
+        def outage(message: str) -> None:
+            pool.halt(Halt(HaltKind.UNAVAILABLE, f"no answer for {give_up_s:.0f} s: {message}"))
+
+        return Health(self._clock, outage, give_up_s)
 
     def _pace(self, tools: Tools, pool: Pool, limits: Limits) -> None:
         tools.starter.pace = _pace(limits)

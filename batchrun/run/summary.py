@@ -217,7 +217,9 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
         lines += sorted({_capped_line(capped) for capped in result.capped})
     if result.refund_due_usd_micros:
         due = format_usd(result.refund_due_usd_micros)
-        lines.append(f"{due} of what is held may come back as refunds of failed tasks, within hours; nobody waits for them")
+        lines.append(
+            f"{due} of what is held may come back as refunds of failed tasks, within hours; nobody waits for them"
+        )
     if result.late:
         lines.append(f"{result.late} submits that were given up exist after all: charged, and their clips are kept")
     lines += [halt.message for halt in result.halts.values()]

@@ -15,6 +15,8 @@ from tests.run.test_doubts import attempts
 from tests.run.test_session import code_of, counts
 
 LEARNT = 24
+AREA_PX = 360 * 360
+"""On a smaller one the label of a preview would cover half of it."""
 MODEL_CROP = Distortion(crop=0.05, shift=(6, -4, 3), brightness=1.03)
 LIMITS = "{concurrency: 6, per_minute: 10000, poll: 0.02, settle: 1.5, budget: 100, max_unknown: 5}"
 
@@ -42,14 +44,17 @@ async def learn(shop: Shop, emulator: Emulator) -> None:
 
 
 async def test_what_is_lost_is_found_by_its_first_frame(shop: Shop) -> None:
-    async with emulated(show_inputs=False, distortion=MODEL_CROP) as emulator:
+    async with emulated(show_inputs=False, distortion=MODEL_CROP, area_px=AREA_PX) as emulator:
         await learn(shop, emulator)
         emulator.world.dice.chances = {Fault.SUBMIT_DROP_AFTER: 1.0}
         add(shop, "lost-1", 1001)
         add(shop, "lost-2", 1002)
         watcher = Watcher()
         result = await run_shop(shop, emulator, watcher=watcher)
-        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 2, "up_to_date": LEARNT, "total": LEARNT + 2})
+        assert (code_of(result), counts(result)) == (
+            ExitCode.DONE,
+            {"done": 2, "up_to_date": LEARNT, "total": LEARNT + 2},
+        )
         for event in watcher.of(Kind.ACCEPTED):  # each has got its own clip
             clip = emulator.store.output_path(event.detail)
             assert clip.read_bytes() == shop.output(event.key).read_bytes()
@@ -67,7 +72,7 @@ async def test_before_it_has_learnt_enough_nothing_is_decided(shop: Shop) -> Non
 
 
 async def test_the_same_picture_under_two_prompts_is_left_to_a_person(shop: Shop) -> None:
-    async with emulated(show_inputs=False, distortion=MODEL_CROP) as emulator:
+    async with emulated(show_inputs=False, distortion=MODEL_CROP, area_px=AREA_PX) as emulator:
         await learn(shop, emulator)
         emulator.world.dice.chances = {Fault.SUBMIT_DROP_AFTER: 1.0}
         add(shop, "one", 1001, "It turns left")
@@ -78,7 +83,7 @@ async def test_the_same_picture_under_two_prompts_is_left_to_a_person(shop: Shop
 
 async def test_a_stranger_in_the_list_is_not_adopted(shop: Shop) -> None:
     """Ours was never created; somebody else's clip stands in the window: not ours, and not void either."""
-    async with emulated(show_inputs=False, distortion=MODEL_CROP) as emulator:
+    async with emulated(show_inputs=False, distortion=MODEL_CROP, area_px=AREA_PX) as emulator:
         await learn(shop, emulator)
         emulator.world.dice.chances = {Fault.SUBMIT_DROP_BEFORE: 1.0, Fault.STRANGER: 1.0}
         add(shop, "lost", 1001)
@@ -89,7 +94,7 @@ async def test_a_stranger_in_the_list_is_not_adopted(shop: Shop) -> None:
 
 
 async def test_strangers_do_not_hide_what_is_ours(shop: Shop) -> None:
-    async with emulated(show_inputs=False, distortion=MODEL_CROP) as emulator:
+    async with emulated(show_inputs=False, distortion=MODEL_CROP, area_px=AREA_PX) as emulator:
         await learn(shop, emulator)
         emulator.world.dice.chances = {Fault.SUBMIT_DROP_AFTER: 1.0, Fault.STRANGER: 1.0}
         add(shop, "lost", 1001)
