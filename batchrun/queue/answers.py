@@ -4,7 +4,8 @@ An answer is recorded by its attempt's id, whoever holds the lease and whatever 
 never thrown away. The job's own state follows only where it is still about that attempt.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 from batchrun.queue.failures import FailureKind
@@ -166,12 +167,25 @@ def record_refund(attempt_id: str, seen: RefundSeen, now_ms: int) -> Script[bool
     return True
 
 
-def record_audit(attempt_id: str, charged_usd_micros: int, is_final: bool, now_ms: int) -> Script[int]:  # noqa: FBT001
-    """The provider's billing shows what the attempt was charged, less refunds; by how much our ledger was wrong."""
-    more = yield from adjust(attempt_id, charged_usd_micros, now_ms)
-    if is_final:
-        yield from ask("attempt_audited", attempt_id=attempt_id, now_ms=now_ms)
-    return more
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the provider's billing shows of one attempt."""
+
+    attempt_id: str
+    charged_usd_micros: int
+    """Less what was refunded."""
+    is_final: bool
+    """The billing need not be asked again."""
+
+
+def record_audits(audits: Sequence[Audit], now_ms: int) -> Script[list[int]]:
+    """Make the ledger equal to the billing; by how much it was wrong, for each."""
+    differences: list[int] = []
+    for audit in audits:
+        differences.append((yield from adjust(audit.attempt_id, audit.charged_usd_micros, now_ms)))
+        if audit.is_final:
+            yield from ask("attempt_audited", attempt_id=audit.attempt_id, now_ms=now_ms)
+    return differences
 
 
 def _requeue_or_fail(

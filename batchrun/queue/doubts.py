@@ -5,7 +5,7 @@ from pathlib import Path
 
 from batchrun.queue import answers
 from batchrun.queue.access import Access
-from batchrun.queue.answers import RefundSeen
+from batchrun.queue.answers import Audit, RefundSeen
 from batchrun.queue.records import (
     ChargeDue,
     KnownPicture,
@@ -22,7 +22,7 @@ from batchrun.queue.rows import (
     open_submit_of,
     refund_due_of,
 )
-from batchrun.queue.script import ask, ask_one
+from batchrun.queue.script import ask
 
 WATCH_MS = 7 * 86_400_000
 """So long a submit that was given up is watched: the provider's list reaches back as far (design, section 4a)."""
@@ -78,9 +78,9 @@ class Doubts:
         rows = await self._access.read(lambda: ask("charges_to_audit", since_ms=since_ms, count=count))
         return [charge_due_of(row) for row in rows]
 
-    async def record_audit(self, attempt_id: str, charged_usd_micros: int, *, is_final: bool) -> int:
-        """See `answers.record_audit`."""
-        return await self._access.book(answers.record_audit, attempt_id, charged_usd_micros, is_final)
+    async def record_audits(self, audits: Sequence[Audit]) -> list[int]:
+        """See `answers.record_audits`."""
+        return await self._access.book(answers.record_audits, audits)
 
     # ------------------------------------------------------------------ looks
 
@@ -90,10 +90,9 @@ class Doubts:
             "record_look", attempt_id=attempt_id, picture_sha256=picture_sha256, picture=picture, frame=frame
         )
 
-    async def count_looks(self) -> int:
-        """How many pairs the queue has learnt from."""
-        row = await self._access.read(lambda: ask_one("count_looks"))
-        return int(row["looks"]) if row else 0
+    async def look_digests(self) -> set[str]:
+        """The pictures that the queue has learnt from, by digest."""
+        return {row["picture_sha256"] for row in await self._access.read(lambda: ask("look_digests"))}
 
     async def looks(self, count: int) -> Sequence[tuple[str, bytes, bytes]]:
         """Pairs of picture and first frame: digest of the picture, and both looks."""

@@ -8,6 +8,7 @@ from batchrun.clock import Clock
 from batchrun.money import format_usd
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import ProviderError
+from batchrun.queue.answers import Audit
 from batchrun.queue.doubts import WATCH_MS
 from batchrun.queue.records import ChargeDue
 from batchrun.queue.store import Queue
@@ -32,13 +33,16 @@ async def audit_charges(queue: Queue, client: Client, clock: Clock, observer: Ob
             charges = await client.charges([one.prediction_id for one in group])
         except ProviderError:
             return
-        for one in group:
-            charged = charges.get(one.prediction_id)
-            if charged is None or not 0 <= charged <= MAX_CHARGE_USD_MICROS:
-                continue
-            more = await queue.doubts.record_audit(one.attempt_id, charged, is_final=is_final(one, charged, now_ms))
+        audits = [
+            Audit(one.attempt_id, charged, is_final(one, charged, now_ms))
+            for one in group
+            if 0 <= (charged := charges.get(one.prediction_id, -1)) <= MAX_CHARGE_USD_MICROS
+        ]
+        ids = {one.attempt_id: one.prediction_id for one in group}
+        for audit, more in zip(audits, await queue.doubts.record_audits(audits), strict=True):
             if more:
-                text = f"prediction {one.prediction_id} was charged {format_usd(charged)}, {_differs(more)} than booked"
+                charged_text = format_usd(audit.charged_usd_micros)
+                text = f"prediction {ids[audit.attempt_id]} was charged {charged_text}, {_differs(more)} than booked"
                 observer(Event(Kind.NOTE, detail=text))
 
 

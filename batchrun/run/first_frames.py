@@ -34,18 +34,19 @@ class LookBook:
     """What a queue has learnt. One a run."""
 
     queue: Queue
-    _pairs: int | None = None
+    _known: set[str] | None = None
+    """Digests of the pictures that it has learnt from."""
 
     async def add(self, job: Job, attempt_id: str, clip: Path) -> None:
         """Learn from a checked clip, as long as there is something to learn. Never fails."""
         path, sha256 = job.revision.image_path, job.revision.image_sha256
         if path is None or sha256 is None:
             return
-        if self._pairs is None:
-            self._pairs = await self.queue.doubts.count_looks()
-        if self._pairs >= ENOUGH_PAIRS:
+        if self._known is None:
+            self._known = await self.queue.doubts.look_digests()
+        if sha256 in self._known or len(self._known) >= ENOUGH_PAIRS:
             return
-        self._pairs += 1  # before the work: many clips are finished at once
+        self._known.add(sha256)  # before the work: many clips are finished at once
         pair = await asyncio.to_thread(_pair, path, sha256, clip)
         if pair is not None:
             await self.queue.doubts.record_look(attempt_id, sha256, pair[0].to_bytes(), pair[1].to_bytes())

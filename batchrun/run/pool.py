@@ -21,6 +21,9 @@ from batchrun.run.worker import carry
 
 _LOOK_AGAIN_S = 1.0
 """Put-off jobs become ready, other processes give jobs back: nobody tells us."""
+_PATIENT_S = 5.0
+"""The same while our own jobs keep us busy, or after some looks in vain."""
+_LOOKS = 10
 _MAX_PAID_CLAIM = 500
 _LAST_ANSWERS_S = 5.0
 """At the end of a run, for submits whose answer has not come yet."""
@@ -105,6 +108,8 @@ class Pool:
         """A job has got a new state: there may be something to claim."""
         self._paid_due = True
         self._wake.set()
+        if self._tools is not None:
+            self._tools.starter.slot_freed()
 
     def watch(self, event: Event) -> None:
         """Hear what the workers do."""
@@ -155,6 +160,7 @@ class Pool:
 
     async def _feed(self, group: asyncio.TaskGroup) -> None:
         """Claim and start workers; come back when there is nothing left to do."""
+        looks = 0
         while not (self._stop.now.is_set() or self._abandoned):
             self._wake.clear()
             if not self._stop.drain.is_set():
@@ -163,8 +169,9 @@ class Pool:
                 if self._stop.drain.is_set() or await self._finished():
                     return
                 self._say_idle()
+            looks = 0 if self._active else looks + 1
             try:
-                async with self._clock.timeout(_LOOK_AGAIN_S):
+                async with self._clock.timeout(_PATIENT_S if self._active or looks > _LOOKS else _LOOK_AGAIN_S):
                     await self._wake.wait()
             except TimeoutError:
                 self._paid_due = True

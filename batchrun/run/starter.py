@@ -32,6 +32,8 @@ from batchrun.run.halts import Halt, HaltKind
 
 _LOOK_AGAIN_S = 1.0
 """Another process may have given a slot back; nobody tells us."""
+_DOUBTS_S = 10.0
+"""While too much is unknown: the reconciler tells as soon as something is settled."""
 _MAX_GROUP = 200
 _BALANCE_AGE_S = 10.0
 MIN_FREE_BYTES = 50_000_000
@@ -250,7 +252,7 @@ class Starter:
             wait_s = max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
             self._say(f"rate limit of {self.pace.per_minute} starts a minute, next in {wait_s:.0f} s")
             return wait_s
-        return _LOOK_AGAIN_S
+        return _DOUBTS_S if not_yet.why == "unknown" else _LOOK_AGAIN_S
 
     def _say(self, text: str) -> None:
         if text != self._said:

@@ -32,6 +32,7 @@ def storm(seed: int, jobs: int) -> Scenario:
     return Scenario(
         seed=seed,
         jobs=jobs,
+        speed=20.0,
         processes=(1, 1, 1, 2)[seed % 4],
         concurrency=(50, 20, 100, 10)[seed % 4],
         faults=LOST | LATE | WEATHER,

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from batchrun.errors import LostLeaseError
-from batchrun.queue.answers import Recorded, RefundSeen
+from batchrun.queue.answers import Audit, Recorded, RefundSeen
 from batchrun.queue.records import CapReached, NotYet, Pace, Started, TooManyUnknown
 from batchrun.queue.store import LEASE_MS, Queue
 from tests.clocks import StillClock
@@ -252,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         if known is None or attempt not in due:
             return
         assert known.settled
-        more = self.run(self.queues[1].doubts.record_audit(attempt, charged, is_final=False))
+        (more,) = self.run(self.queues[1].doubts.record_audits([Audit(attempt, charged, is_final=False)]))
         assert more == charged - known.spent
         known.spent = charged
 

@@ -435,8 +435,8 @@ WHERE a.state = 'late' ORDER BY a.submitted_ms;
 INSERT INTO looks (attempt_id, picture_sha256, picture, frame) VALUES (:attempt_id, :picture_sha256, :picture, :frame)
 ON CONFLICT (attempt_id) DO NOTHING;
 
--- name: count_looks
-SELECT count(DISTINCT picture_sha256) AS looks FROM looks;
+-- name: look_digests
+SELECT DISTINCT picture_sha256 FROM looks;
 
 -- name: read_looks
 SELECT picture_sha256, picture, frame FROM looks GROUP BY picture_sha256 LIMIT :count;
