@@ -31,7 +31,7 @@ def main() -> int:
                     f"seed {seed}: {figures.violations}\nagain: python -m tests.sim --seed {seed} --jobs 1", flush=True
                 )
                 return 1
-            if night % 50 == 0 or night == len(seeds):
+            if night % 20 == 0 or night == len(seeds):
                 say(total, night, time.monotonic() - started_s)
     return 0
 
