@@ -43,8 +43,12 @@ KILLS ?= 300
 CUTS ?= 3000
 CROWD ?= 2 4 8
 CAPS ?= 5
+JOBS ?= 20000
+CASES ?= 10000
 
-proof: $(READY) ## Prove the promises with real processes: kills, crowds, frozen ones, power cuts (about 25 minutes)
+proof: $(READY) ## Prove the promises: simulated nights, kills, crowds, frozen processes, power cuts (about 30 minutes)
+	@$(BIN)/python -m tests.sim --jobs $(JOBS) --seed $(SEED)
+	@$(BIN)/python -m tests.proof hidden --cases $(CASES) --seed $(SEED)
 	@$(BIN)/python -m tests.proof torn --cuts $(CUTS) --seed $(SEED)
 	@$(BIN)/python -m tests.proof kills --kills $(KILLS) --seed $(SEED)
 	@$(BIN)/python -m tests.proof processes --processes $(CROWD) --seed $(SEED)

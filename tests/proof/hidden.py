@@ -1,6 +1,6 @@
 """Many made-up queues whose provider hides what predictions were made from: is a stranger's clip ever adopted?
 
-    python -m tests.proof.hidden --cases 100000 --seed 1
+    python -m tests.proof hidden --cases 100000 --seed 1
 
 A case is a moment of a queue: its pictures, some submits of unknown outcome of which some have arrived, and a list of
 predictions between which strangers stand. Look-alikes are other articles of the same line: of another colour or
@@ -13,10 +13,9 @@ import argparse
 import multiprocessing
 import os
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -198,12 +197,14 @@ def _each(chunks: list[tuple[int, int, int]], processes: int) -> Iterator[Counte
         yield from pool.map(run_chunk, *zip(*chunks, strict=True))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.proof hidden", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     began_s = time.perf_counter()
     total = simulate(asked.seed, asked.cases, asked.processes)
     took_s = time.perf_counter() - began_s
@@ -225,7 +226,3 @@ def report(total: Counter[str]) -> str:
     for kind in KINDS:
         lines.append(f"{kind}: {total[f'queues {kind} taught']} of {total[f'queues {kind}']} queues taught a threshold")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
