@@ -57,7 +57,7 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
         for halt in result.halts.values()
     ]
     found += [
-        ExitReason(code, kind, count, again if code is _LATER else status) for (code, kind), count in _troubles(result)
+        ExitReason(code, kind, count, _next_command(code, kind, command)) for (code, kind), count in _troubles(result)
     ]
     if result.late:
         found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", result.late, status))
@@ -72,6 +72,14 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
 
 
 _LATER = ExitCode.UNAVAILABLE
+
+
+def _next_command(code: ExitCode, kind: str, command: str) -> str:
+    if code is _LATER:
+        return f"batchrun {command}"
+    if kind == JobState.PARKED.value and " " not in command:  # it takes one manifest
+        return f"batchrun resolve {command}"
+    return f"batchrun status {command}"
 
 
 def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:

@@ -21,6 +21,7 @@ from batchrun.emulator.world import Account, World
 from batchrun.errors import ExitCode, QueueError, StorageError
 from batchrun.queue import sqlite
 from batchrun.queue.rescue import Rescue
+from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from batchrun.video.check import check_clip
 from tests.conftest import Shop, Watcher, emulated, run_shop
@@ -116,6 +117,8 @@ async def test_resolve_shows_what_is_open_and_adopts(shop: Shop) -> None:
     shop.add("a")
     async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, show_inputs=False) as emulator:
         attempt_id = await parked(shop, emulator)
+        (reason,) = summary.exit_reasons(await run_shop(shop, emulator, no_new=True), "shop.yaml")
+        assert (reason.kind, reason.next_command) == ("parked", "batchrun resolve shop.yaml")
         (prediction_id,) = emulator.world.tasks
         code, out, _ = await resolve(shop, emulator)
         assert code == 0
