@@ -80,6 +80,8 @@ class Reconciler:
     _refusals: int = 0
     _news: bool = False
     """A prediction of ours was taken since the last sweep: it may be a witness."""
+    _busy: bool = False
+    """In the middle of a sweep, or of writing down what it has shown."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def look(self) -> None:
@@ -92,6 +94,8 @@ class Reconciler:
 
     async def hopeful(self) -> bool:
         """Whether waiting can still settle something."""
+        if self._busy:
+            return True
         if self._refusals >= _HOPELESS_AFTER:
             return False
         hopeful = any(self._is_hopeful(open_attempt(one)) for one in await self.queue.doubts.open_submits())
@@ -116,7 +120,12 @@ class Reconciler:
         while True:
             submits = await self.queue.doubts.open_submits()
             if any(self._is_wanted(open_attempt(one)) for one in submits):
-                await self._sweep_and_settle(submits)
+                self._busy = True
+                try:
+                    await self._sweep_and_settle(submits)
+                finally:
+                    self._busy = False
+                self.moved()
             await self._pause()
 
     async def _sweep_and_settle(self, submits: Sequence[OpenSubmit]) -> None:
