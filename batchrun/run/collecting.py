@@ -98,7 +98,10 @@ async def _download(carried: Carried, part: Path) -> PartFile:
             return await download(tools.clock, tools.http.stream, attempt.output_url, part)
         except NotFoundError:
             carried.fresh_url = False
-    prediction = await tools.client.result(attempt.prediction_id or "")
+    try:
+        prediction = await tools.client.result(attempt.prediction_id or "")
+    except NotFoundError as error:  # it is paid for: a 404 proves nothing, and may be gone at the next try
+        raise TryLaterError(str(error)) from error
     if not prediction.outputs:
         raise TryLaterError("download: the provider names no output")
     url = prediction.outputs[0]
