@@ -30,6 +30,7 @@ class Process:
         self.alive = True
         self.gates = 0
         self.last_gate = ""
+        self.clock: SimClock | None = None
         self._plan = plan
         self._thawed = asyncio.Event()
         self._thawed.set()

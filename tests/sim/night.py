@@ -217,7 +217,7 @@ class Night:
 
     async def _run(self, process: Process, batch: Batch) -> Result:
         current.set(process)
-        clock = SimClock(self.loop, self.scenario.wrong_ms)
+        clock = process.clock = SimClock(self.loop, self.scenario.wrong_ms)
         surroundings = Surroundings(
             clock=clock,
             chance=random.Random(self.chance.random()),
@@ -244,7 +244,10 @@ class Night:
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / self.scenario.freeze_every_s))
             process.freeze()
-            await asyncio.sleep(self.chance.choice([5, 45, 100, 400]))
+            pause_s = self.chance.choice([5, 45, 100, 400])
+            await asyncio.sleep(pause_s)
+            if process.clock is not None and self.chance.random() < 0.5:
+                process.clock.suspended_s += pause_s  # the whole machine slept: its monotonic clock stood still
             process.thaw()
 
     def _observe(self, event: Event) -> None:
