@@ -28,7 +28,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not self._ready and not self._stopping:  # type: ignore[attr-defined]
             if not scheduled:
                 raise RuntimeError("deadlock: nothing is ready and nobody waits for a time")
-            self._virtual_s = max(self._virtual_s, scheduled[0].when())
+            # At least a microsecond: a wait shorter than the last digit of the time would never be over.
+            self._virtual_s = max(self._virtual_s + 1e-6, scheduled[0].when())
         super()._run_once()  # type: ignore[misc]
 
     def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401
