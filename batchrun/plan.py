@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchrun.errors import QueueError
 from batchrun.manifest.jobs import JobSpec
-from batchrun.queue.failures import PERSON_KINDS, FailureKind, may_try_again
+from batchrun.queue.failures import NOTHING_BOUGHT, PERSON_KINDS, FailureKind, may_try_again
 from batchrun.queue.intake import Intake
 from batchrun.queue.records import KnownJob
 from batchrun.queue.states import NEEDS_PERSON, PAID_FOR, JobState
@@ -102,7 +102,7 @@ def _after_failure(known: KnownJob, *, file_stands: bool) -> Reason:
     kind = known.failure_kind or ""
     if kind == FailureKind.OUTPUT_OCCUPIED:
         return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
-    if kind == FailureKind.PICTURE_UNUSABLE or may_try_again(kind, known.failed_attempts):
+    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE) or may_try_again(kind, known.failed_attempts):
         return Reason.TRY_AGAIN  # nothing was bought for an unusable picture, and the manifest's check has just passed
     return Reason.NEEDS_PERSON if kind in PERSON_KINDS else Reason.FAILED_BEFORE
 

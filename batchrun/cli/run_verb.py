@@ -17,7 +17,7 @@ from batchrun.cli.common import shown_path
 from batchrun.cli.main import error_json
 from batchrun.cli.progress import EventLog, Progress, both
 from batchrun.clock import Clock, SystemClock
-from batchrun.errors import BatchrunError, UsageError
+from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
@@ -106,6 +106,8 @@ def _rest(max_spend_usd_micros: int | None, results: Sequence[Result]) -> int | 
     """What is left of `--max-spend` for the next queue."""
     if max_spend_usd_micros is None:
         return None
+    if any(isinstance(result.problem, StorageError) for result in results):
+        return 0  # nobody knows what a run spent whose books broke: the others only collect
     return max(0, max_spend_usd_micros - sum(result.run_balance.committed_usd_micros for result in results))
 
 

@@ -41,6 +41,17 @@ class BillingRow:
     prediction_id: str
     amount_usd_micros: int
     created_ms: int | None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list."""
+
+    predictions: list[Prediction]
+    is_last: bool
+    unreadable: int
+    """Items without an id that can be used: what they are nobody knows."""
 
 
 class Client:
@@ -94,8 +105,8 @@ class Client:
 
     async def list_page(
         self, model: str | None, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
-    ) -> list[Prediction]:
-        """One page of the account's predictions, newest first; page until a short one (`docs-common-api/predictions`).
+    ) -> Page:
+        """One page of the account's predictions, newest first; page until the last one (`docs-common-api/predictions`).
 
         Args:
             model: only of this model; None for all.
@@ -113,8 +124,12 @@ class Client:
             "created_before": rfc3339(created_before_ms),
         } | ({"model": model} if model is not None else {})
         answer = await self._ask("POST", f"{API}/predictions", body=body, doing="list")
-        found = (wire.prediction_of(item) for item in _items(answer.data))
-        return [prediction for prediction in found if prediction is not None]
+        items = _items(answer.data)
+        found = [prediction for item in items if (prediction := wire.prediction_of(item)) is not None]
+        total, more = _field(answer.data, "total"), _field(answer.data, "has_more")
+        # Not "shorter than asked for": the provider may have a smaller page than it says.
+        told = more is False or (isinstance(total, int) and (page - 1) * page_size + len(items) >= total)
+        return Page(found, is_last=not items or told, unreadable=len(items) - len(found))
 
     async def balance(self) -> int:
         """The account's balance in micro-dollars. (`docs-common-api/balance`) Raises: as `result`."""
@@ -147,8 +162,11 @@ class Client:
             books[row.prediction_id] = books.get(row.prediction_id, 0) + row.amount_usd_micros
         return {one: amount - refunds.get(one, 0) for one, amount in found.items() if one in prediction_ids}
 
-    async def charged_since(self, since_ms: int) -> set[str]:
-        """The predictions that were charged since a moment, newest first until older ones come. Raises: as `result`."""
+    async def charged_since(self, since_ms: int, model: str) -> set[str]:
+        """The predictions of a model that were charged since a moment of the provider's time. Raises: as `result`.
+
+        Those whose model is not told count as well.
+        """
         found: set[str] = set()
         for page in range(1, _MAX_BILLING_PAGES + 1):
             body = {"page": page, "page_size": 100, "billing_type": "deduct", "sort": "created_at DESC"}
@@ -156,7 +174,7 @@ class Client:
             items = _items(answer.data)
             rows = [row for item in items if (row := _billing_row(item)) is not None]
             recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
-            found |= {row.prediction_id for row in recent if row.kind == "deduct"}
+            found |= {row.prediction_id for row in recent if row.kind == "deduct" and row.model in (None, model)}
             if len(items) < 100 or len(recent) < len(rows):  # noqa: PLR2004
                 break
         return found
@@ -267,4 +285,5 @@ def _billing_row(item: object) -> BillingRow | None:
         prediction_id=prediction_id,
         amount_usd_micros=micros,
         created_ms=wire.moment_ms(_field(item, "created_at")),
+        model=model if isinstance(model := _field(_field(item, "prediction"), "model_uuid"), str) else None,
     )

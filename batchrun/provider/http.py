@@ -93,8 +93,7 @@ class Http:
         self._clock = clock
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
-        self.server_ahead_ms: int | None = None
-        """The API's clock less ours, from its last `Date`; None until it has sent one."""
+        self._dated: tuple[int, float] | None = None
 
     async def __aenter__(self) -> Self:
         """Open the session."""
@@ -133,8 +132,16 @@ class Http:
         answer = await self._whole(method, self.base_url + path, body, {**(headers or {}), **auth}, timeout_s)
         date_ms = http_date_ms(answer.date)
         if date_ms is not None:
-            self.server_ahead_ms = date_ms - self._clock.now_ms()
+            self._dated = date_ms, self._clock.boot_s()
         return answer
+
+    @property
+    def server_ahead_ms(self) -> int | None:
+        """The API's clock less ours now, from its last `Date` and the time since on a clock that never steps."""
+        if self._dated is None:
+            return None
+        date_ms, boot_s = self._dated
+        return date_ms + int((self._clock.boot_s() - boot_s) * 1000) - self._clock.now_ms()
 
     async def put(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> RawAnswer:
         """The bytes to a storage host, with exactly these headers and without the key."""

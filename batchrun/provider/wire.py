@@ -15,7 +15,8 @@ _COMPLETED = frozenset({"completed", "succeeded", "success"})
 _FAILED = frozenset({"failed", "cancelled", "canceled", "timeout", "deleted", "error"})
 _PREDICTION_ID = re.compile(r"[A-Za-z0-9_-]{4,128}")
 _REFUSING = frozenset({400, 401, 402, 403, 404, 413, 429})
-_TASK_CODES = range(1000, 2000)
+_TASK_CODES = frozenset({1200, 1400, 1401, 1407})
+"""Codes of a request that was looked at and refused; the other 1xxx are of tasks that exist."""
 CODE_NO_CREDIT = 1407
 _SHOWN_CHARS = 300
 

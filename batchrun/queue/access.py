@@ -67,7 +67,13 @@ class Access:
             StorageError: it cannot be written now either; nothing is lost.
         """
         count = 0
-        for orphan in await asyncio.to_thread(self.rescue.orphans):
+        try:
+            orphans = await asyncio.to_thread(self.rescue.orphans)
+        except OSError as error:
+            raise StorageError(
+                f"what an earlier run has kept in {error.filename} cannot be read: {error.strerror}"
+            ) from error
+        for orphan in orphans:
             with orphan:
                 for name, args in orphan.answers:
                     await self._journal.run(lambda name=name, args=args: ANSWERS[name](*args))  # type: ignore[misc]

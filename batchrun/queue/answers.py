@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from batchrun.queue.failures import FailureKind
+from batchrun.queue.leases import guarded
 from batchrun.queue.ledger import Move, adjust, is_settled, move
-from batchrun.queue.script import Script, ask, ask_one
+from batchrun.queue.script import Params, Script, ask, ask_one
 
 
 class Recorded(Enum):
@@ -100,6 +101,12 @@ def record_left(attempt_id: str, message: str, now_ms: int) -> Script[bool]:
         kind = FailureKind.LEFT_UNDECIDED
         yield from _requeue_or_fail(rows[0]["job_id"], attempt_id, None, kind, message, now_ms)
     return bool(rows)
+
+
+def record_lost(params: Params) -> Script[None]:
+    """The clip cannot be had any more: the job is over, and so is its attempt. Raises LostLeaseError."""
+    yield from guarded("job_lost", **params)
+    yield from ask("attempt_lost", attempt_id=params["attempt_id"], now_ms=params["now_ms"])
 
 
 def record_status(attempt_id: str, status_word: str) -> Script[None]:

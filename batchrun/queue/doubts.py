@@ -11,6 +11,7 @@ from batchrun.queue.records import (
     KnownPicture,
     KnownPrediction,
     LateAttempt,
+    LateCharge,
     OpenSubmit,
     RefundDue,
 )
@@ -19,6 +20,7 @@ from batchrun.queue.rows import (
     known_picture_of,
     known_prediction_of,
     late_attempt_of,
+    late_charge_of,
     open_submit_of,
     refund_due_of,
 )
@@ -59,9 +61,25 @@ class Doubts:
         """See `answers.record_left`."""
         return await self._access.book(answers.record_left, attempt_id, message)
 
+    async def wake_twins(self) -> None:
+        """Jobs that wait for the clip of a doubtful one may look again."""
+        await self._access.write("wake_twins")
+
     async def late_attempts(self) -> list[LateAttempt]:
         """Predictions that were given up and exist, and whose clip is not safe yet."""
         return [late_attempt_of(row) for row in await self._access.read(lambda: ask("late_attempts"))]
+
+    async def late_charges(self) -> list[LateCharge]:
+        """What was charged late and nobody was told of yet, and those of earlier runs whose clip is not safe yet."""
+        return [late_charge_of(row) for row in await self._access.read(lambda: ask("late_charges"))]
+
+    async def late_told(self) -> None:
+        """A person hears of them now."""
+        await self._access.write("late_told", now_ms=self._access.clock.now_ms())
+
+    async def late_untold(self, attempt_id: str) -> None:
+        """There is news about a late charge."""
+        await self._access.write("attempt_untold", attempt_id=attempt_id)
 
     # ------------------------------------------------------------------ money
 

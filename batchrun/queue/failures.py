@@ -41,6 +41,9 @@ MAX_ATTEMPTS: dict[FailureKind, int] = {
 }
 """For ever per fingerprint; a kind that is not here is never bought again unasked."""
 
+NOTHING_BOUGHT = ("void", "not_sent", "stopped")
+"""Not failures of the job: what was void while its manifest asked for something else."""
+
 PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED})
 """Failures that a person resolves by hand; nothing was bought."""
 

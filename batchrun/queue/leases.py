@@ -1,7 +1,7 @@
 """Runs, leases and claims: who works on what. A claim is the only place that looks at an expired lease."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchrun.errors import LostLeaseError
@@ -32,7 +32,9 @@ class Lease:
     lease_until_ms: int
 
 
-def claim_paid(batch_ids: Sequence[int], lease: Lease, count: int, ready_ms: int) -> Script[list[Row]]:
+def claim_paid(
+    batch_ids: Sequence[int], lease: Lease, count: int, ready_ms: int, busy: Collection[int]
+) -> Script[list[Row]]:
     """Lease jobs that are in flight, that no living run works on, and that are put off until `ready_ms` at most."""
     found: list[Row] = []
     for batch_id in batch_ids:
@@ -44,10 +46,10 @@ def claim_paid(batch_ids: Sequence[int], lease: Lease, count: int, ready_ms: int
             ready_ms=ready_ms,
             count=count - len(found),
         )
-    return (yield from _lease([row["job_id"] for row in found[:count]], lease))
+    return (yield from _lease([row["job_id"] for row in found[:count] if row["job_id"] not in busy], lease))
 
 
-def claim_queued(scopes: Sequence[ClaimScope], lease: Lease, count: int) -> Script[list[Row]]:
+def claim_queued(scopes: Sequence[ClaimScope], lease: Lease, count: int, busy: Collection[int]) -> Script[list[Row]]:
     """Lease the jobs to be bought next: highest priority first over all batches, then the manifests' order."""
     candidates: list[list[tuple[int, int, int, int]]] = []
     for order, scope in enumerate(scopes):
@@ -60,7 +62,7 @@ def claim_queued(scopes: Sequence[ClaimScope], lease: Lease, count: int) -> Scri
             count=count,
         )
         candidates.append([(-row["priority"], order, row["position"], row["job_id"]) for row in rows])
-    first = [job_id for *_, job_id in heapq.merge(*candidates)][:count]
+    first = [job_id for *_, job_id in heapq.merge(*candidates) if job_id not in busy][:count]
     return (yield from _lease(first, lease))
 
 

@@ -83,6 +83,8 @@ class KnownPrediction:
 
     submitted_ms: int
     ahead_ms: int | None
+    image_url: str = ""
+    """The picture's address that was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,17 @@ class LateAttempt:
     batch: str
     key: str
     duration_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateCharge:
+    """A submit that was given up and was charged all the same."""
+
+    attempt_id: str
+    prediction_id: str
+    batch: str
+    key: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ on the file tells whether its run is still there.
 """
 
 import fcntl
+import glob
 import json
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +27,7 @@ class Rescue:
         self.path = queue.with_name(f"{queue.name}{_MARK}{run_id}")
         self._fd: int | None = None
         self._used_bytes = 0
+        self._lock = threading.Lock()  # a failed group fails many answers, each in a thread of its own
 
     def prepare(self) -> None:
         """Set room aside. Blocks.
@@ -32,11 +35,19 @@ class Rescue:
         Raises:
             OSError: there is none.
         """
-        if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            os.posix_fallocate(self._fd, 0, _ROOM_BYTES)
-            os.fsync(self._fd)
+        with self._lock:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        while self._fd is None:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not _is_at(fd, self.path):  # taken for an orphan before it was locked
+                os.close(fd)
+                continue
+            self._fd = fd
+            os.posix_fallocate(fd, 0, _ROOM_BYTES)
+            os.fsync(fd)
 
     def keep(self, name: str, args: list[Any]) -> Path:
         """Write one answer down, flushed to disk; where it stands. Blocks.
@@ -44,12 +55,15 @@ class Rescue:
         Raises:
             OSError: not even this worked.
         """
-        self.prepare()
-        assert self._fd is not None  # noqa: S101  # prepare has just set it
-        line = json.dumps([name, args]).encode() + b"\n"
-        os.pwrite(self._fd, line, self._used_bytes)
-        self._used_bytes += len(line)
-        os.fsync(self._fd)
+        with self._lock:
+            self._prepare()
+            assert self._fd is not None  # noqa: S101  # _prepare has just set it
+            line = json.dumps([name, args]).encode() + b"\n"
+            while line:
+                written = os.pwrite(self._fd, line, self._used_bytes)
+                self._used_bytes += written
+                line = line[written:]
+            os.fsync(self._fd)
         return self.path
 
     def close(self) -> None:
@@ -61,9 +75,13 @@ class Rescue:
             self._fd = None
 
     def orphans(self) -> "list[Orphan]":
-        """The files of runs that are gone, locked for us. Blocks."""
+        """The files of runs that are gone, locked for us. Blocks.
+
+        Raises:
+            OSError: one of them cannot be read.
+        """
         found: list[Orphan] = []
-        for path in sorted(self._queue.parent.glob(f"{self._queue.name}{_MARK}*")):
+        for path in sorted(self._queue.parent.glob(f"{glob.escape(self._queue.name)}{_MARK}*")):
             if path == self.path:
                 continue
             try:
@@ -74,6 +92,9 @@ class Rescue:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(fd)  # its run is still there
+                continue
+            if not _is_at(fd, path):
+                os.close(fd)
                 continue
             found.append(Orphan(path, fd, _read(fd)))
         return found
@@ -100,6 +121,14 @@ class Orphan:
     def remove(self) -> None:
         """Everything in it is booked."""
         self.path.unlink(missing_ok=True)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether the open file still stands under its name."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read(fd: int) -> list[tuple[str, list[Any]]]:

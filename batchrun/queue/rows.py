@@ -11,6 +11,7 @@ from batchrun.queue.records import (
     KnownPicture,
     KnownPrediction,
     LateAttempt,
+    LateCharge,
     OpenSubmit,
     RefundDue,
     Revision,
@@ -94,7 +95,7 @@ def open_submit_of(row: Row, real_path: RealPath) -> OpenSubmit:
 
 def known_prediction_of(row: Row) -> KnownPrediction:
     """From `predictions_since`."""
-    return KnownPrediction(row["submitted_ms"], row["server_ahead_ms"])
+    return KnownPrediction(row["submitted_ms"], row["server_ahead_ms"], row["image_url"])
 
 
 def charge_due_of(row: Row) -> ChargeDue:
@@ -116,6 +117,17 @@ def late_attempt_of(row: Row) -> LateAttempt:
         batch=row["batch"],
         key=row["key"],
         duration_s=row["duration_s"],
+    )
+
+
+def late_charge_of(row: Row) -> LateCharge:
+    """From `late_charges`."""
+    return LateCharge(
+        attempt_id=row["attempt_id"],
+        prediction_id=row["prediction_id"],
+        batch=row["batch"],
+        key=row["key"],
+        state=row["state"],
     )
 
 

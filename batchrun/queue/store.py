@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -176,17 +176,22 @@ class Queue:
 
     # ------------------------------------------------------------------ claims
 
-    async def claim_paid(self, batch_ids: Sequence[int], count: int, *, put_off_too: bool) -> list[Job]:
-        """Lease up to `count` jobs in flight that nobody works on, also those that are put off when asked for."""
+    async def claim_paid(
+        self, batch_ids: Sequence[int], count: int, *, put_off_too: bool, busy: Collection[int] = ()
+    ) -> list[Job]:
+        """Lease up to `count` jobs in flight that nobody works on, also those that are put off when asked for.
+
+        Without those in `busy`: this run still works on them, though their lease was taken away.
+        """
         lease = self._lease()
         ready_ms = FAR_FUTURE_MS if put_off_too else self._clock.now_ms()
-        rows = await self._access.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms))
+        rows = await self._access.run(lambda: leases.claim_paid(batch_ids, lease, count, ready_ms, busy))
         return [job_of(row, self.real_path) for row in rows]
 
-    async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
-        """Lease up to `count` jobs to be bought next."""
+    async def claim_queued(self, scopes: Sequence[ClaimScope], count: int, *, busy: Collection[int] = ()) -> list[Job]:
+        """Lease up to `count` jobs to be bought next, without those in `busy`."""
         lease = self._lease()
-        rows = await self._access.run(lambda: leases.claim_queued(scopes, lease, count))
+        rows = await self._access.run(lambda: leases.claim_queued(scopes, lease, count, busy))
         return [job_of(row, self.real_path) for row in rows]
 
     async def read_job(self, job_id: int) -> Job:
@@ -315,9 +320,9 @@ class Queue:
 
     async def lose(self, job: Job, message: str) -> None:
         """The clip is paid and cannot be had any more. Raises LostLeaseError."""
-        await self._guarded(
-            "job_lost", job_id=job.job_id, attempt_id=_attempt_id(job), kind="retention", message=message
-        )
+        params = {"job_id": job.job_id, "attempt_id": _attempt_id(job), "kind": "retention", "message": message}
+        now_ms = self._clock.now_ms()
+        await self._access.run(lambda: answers.record_lost(params | {"run_id": self.run_id, "now_ms": now_ms}))
 
     # ------------------------------------------------------------------ views
 

@@ -2,32 +2,46 @@
 
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
-from batchrun.provider.outcome import NotFoundError, ProviderError
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError
 from batchrun.queue.records import Identity
 from batchrun.queue.store import Queue
-from batchrun.run.halts import Halt, HaltKind
+from batchrun.run.halts import Halt, HaltKind, halt_of_error
 
 _FRESH_MS = 5 * 60_000
 """A prediction may be answered with 404 for so long after its submit."""
 _RECENT_MS = 6 * 86_400_000
 _ASKED = 3
+_LOOKS = 10
 
 
 async def other_account(queue: Queue, client: Client, clock: Clock) -> Halt | None:
     """A halt when no recent prediction of the queue is visible to this key at all; None when one is, or nobody knows."""
-    now_ms = clock.now_ms()
-    recent = await queue.doubts.recent_predictions(now_ms - _RECENT_MS, now_ms - _FRESH_MS, _ASKED)
+    since_ms, until_ms = clock.now_ms() - _RECENT_MS, clock.now_ms()
+    recent = await queue.doubts.recent_predictions(since_ms, until_ms, _ASKED)
+    if not recent:
+        return None
+    fresh = not await queue.doubts.recent_predictions(since_ms, until_ms - _FRESH_MS, 1)
+    for _ in range(_LOOKS if fresh else 1):
+        try:
+            if await _sees_one(client, recent) or await _lists_one(queue, client, clock.now_ms()):
+                return None
+        except NotAllowedError as error:
+            return halt_of_error(error)
+        except ProviderError:
+            return None  # the ordinary way finds out what is wrong
+        if fresh:
+            await clock.sleep(_FRESH_MS / 1000 / _LOOKS)
+    return Halt(HaltKind.OTHER_ACCOUNT, _message(recent, queue.identity))
+
+
+async def _sees_one(client: Client, recent: list[str]) -> bool:
     for prediction_id in recent:
         try:
             await client.result(prediction_id)
         except NotFoundError:
             continue
-        except ProviderError:
-            pass  # the ordinary way finds out what is wrong
-        return None
-    if not recent or await _lists_one(queue, client, now_ms):
-        return None
-    return Halt(HaltKind.OTHER_ACCOUNT, _message(recent, queue.identity))
+        return True
+    return False
 
 
 async def _lists_one(queue: Queue, client: Client, now_ms: int) -> bool:
@@ -38,7 +52,7 @@ async def _lists_one(queue: Queue, client: Client, now_ms: int) -> bool:
         listed = await client.list_page(None, now_ms + ahead_ms - _RECENT_MS, now_ms + ahead_ms, 1)
     except ProviderError:
         return True
-    return any(one.prediction_id in ours for one in listed)
+    return any(one.prediction_id in ours for one in listed.predictions)
 
 
 def _message(recent: list[str], identity: Identity) -> str:

@@ -56,6 +56,10 @@ async def buy(carried: Carried) -> Ending | None:
     if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
         message = f"{job.output} exists and was not written by this queue; move it away, then run again"
         return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
+    if (reached := await _cap_in_the_way(carried)) is not None:
+        carried.tools.capped(job, reached)
+        await carried.tools.queue.release(job)
+        return Ending.CAPPED
     try:
         upload = await _upload(carried)
     except (PictureError, RefusedError) as error:
@@ -65,6 +69,17 @@ async def buy(carried: Carried) -> Ending | None:
     except ProviderError as error:
         return await carried.put_off("upload_failed", str(error))
     return await _start(carried, _request(carried, upload))
+
+
+async def _cap_in_the_way(carried: Carried) -> CapReached | None:
+    """A look before anything is uploaded; what counts is decided where the money is reserved."""
+    job, tools = carried.job, carried.tools
+    price = tools.price(job)
+    for cap in tools.caps(job.batch_id):
+        left = cap.limit_usd_micros - (await tools.queue.balance(cap.scope)).committed_usd_micros
+        if price > left:
+            return CapReached(cap, max(left, 0))
+    return None
 
 
 async def _start(carried: Carried, request: SubmitRequest) -> Ending | None:

@@ -14,6 +14,7 @@ from batchrun.queue.records import KnownPrediction
 
 SLACK_MS = 180_000
 """The provider's clock and ours may differ so much from what is known."""
+_AGREE_MS = SLACK_MS // 2
 OLDEST_MS = 6 * 86_400_000
 """An older attempt cannot be judged by a list that reaches back seven days."""
 
@@ -72,22 +73,26 @@ class Verdict:
     """Attempts after which the list shows a later prediction of ours: it is fresh enough to judge them."""
 
 
-def fit(attempt: OpenAttempt, prediction: Prediction, settle_ms: int) -> Fit:
+def fit(attempt: OpenAttempt, prediction: Prediction, settle_ms: int, *, verbatim: bool = True) -> Fit:
     """How well a prediction that belongs to no attempt of ours fits this one.
 
     Args:
         attempt: the attempt.
         prediction: from the list, with its inputs where the provider shows them.
         settle_ms: a request may be worked on so long after it has left.
+        verbatim: the provider is known to echo addresses as they were sent; else a differing one proves nothing.
     """
     if prediction.model is not None and prediction.model != attempt.model:
         return Fit.NO
     image = prediction.inputs.get("image")
     if image is not None and attempt.is_marked:
-        return Fit.MARKED if image == attempt.inputs["image"] else Fit.NO
+        if image == attempt.inputs["image"]:
+            return Fit.MARKED
+        if verbatim:
+            return Fit.NO
     if not _in_window(attempt, prediction, settle_ms):
         return Fit.NO
-    if image is None:
+    if image is None or (image != attempt.inputs["image"] and not verbatim):
         return Fit.MAYBE
     shown = {name: value for name, value in prediction.inputs.items() if name in attempt.inputs}
     return Fit.EQUAL if all(_same(value, attempt.inputs[name]) for name, value in shown.items()) else Fit.NO
@@ -121,9 +126,14 @@ def judge(
         ours: the predictions that the queue knows, by id.
         settle_ms: a request may be worked on so long after it has left.
     """
+    verbatim = any(
+        one.prediction_id in ours and one.inputs.get("image") == ours[one.prediction_id].image_url for one in listed
+    )
     strangers = [prediction for prediction in listed if prediction.prediction_id not in ours]
     fits = {
-        (one.attempt_id, other.prediction_id): fit(one, other, settle_ms) for one in attempts for other in strangers
+        (one.attempt_id, other.prediction_id): fit(one, other, settle_ms, verbatim=verbatim)
+        for one in attempts
+        for other in strangers
     }
     found: dict[str, str] = {}
     unclear: dict[str, tuple[str, ...]] = {}
@@ -135,9 +145,15 @@ def judge(
         elif candidates:
             unclear[attempt.attempt_id] = tuple(one.prediction_id for one in candidates)
     # A witness also shows that the two clocks agree: else the window may have missed what it was to show.
-    seen = [ours[one.prediction_id].submitted_ms for one in listed if _agrees(one, ours)]
-    newest_ms = max(seen, default=0)
-    witnessed = frozenset(one.attempt_id for one in attempts if newest_ms > one.until_ms)
+    agreeing = [one for one in listed if _agrees(one, ours)]
+    newest_ms = max((ours[one.prediction_id].submitted_ms for one in agreeing), default=0)
+    # By both clocks: ours may have been set back between the two.
+    created_ms = max((one.created_ms or 0 for one in agreeing), default=0)
+    witnessed = frozenset(
+        one.attempt_id
+        for one in attempts
+        if newest_ms > one.until_ms and created_ms > one.until_ms + (one.ahead_ms or 0) - _AGREE_MS
+    )
     return Verdict(found, unclear, witnessed)
 
 
@@ -145,7 +161,7 @@ def _agrees(prediction: Prediction, ours: Mapping[str, KnownPrediction]) -> bool
     known = ours.get(prediction.prediction_id)
     if known is None or prediction.created_ms is None:
         return False
-    return abs(prediction.created_ms - (known.ahead_ms or 0) - known.submitted_ms) <= SLACK_MS // 2
+    return abs(prediction.created_ms - (known.ahead_ms or 0) - known.submitted_ms) <= _AGREE_MS
 
 
 def _certain(

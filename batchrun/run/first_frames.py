@@ -6,13 +6,14 @@ in `run.frames`; here are the files and the downloads. Whatever cannot be looked
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
-from batchrun.provider.outcome import NotFoundError, Prediction, Progress, RefusedError
+from batchrun.provider.outcome import NotFoundError, Prediction, Progress, RefusedError, UnsafeUrlError
 from batchrun.queue.records import Job, OpenSubmit
 from batchrun.queue.store import Queue
 from batchrun.run.evidence import Verdict
@@ -81,14 +82,21 @@ class FirstFrames:
         if len(pictures) > MAX_PICTURES:
             return {}
         requests = {one.sha256: one.requests for one in pictures}
-        wanted = [one for submit in submits if (one := await self._wanted(submit, requests)) is not None]
+        looks = [await self._wanted(submit, requests) for submit in submits]
+        wanted = [one for one in looks if one is not None]
+        if len(wanted) < len(looks):
+            return {}  # a submit whose picture cannot be looked at may own any of the candidates
         candidates = await self._candidates([one for one in sweep.listed if one.prediction_id in names])
         if candidates is None or not wanted:
             return {}
         known = {one.picture_sha256 for one in wanted}
-        others = {
-            one.sha256: look for one in pictures if one.sha256 not in known and (look := await self._look(one.path))
-        }
+        others: dict[str, Look] = {}
+        for one in pictures:
+            look = await self._look(one.path)
+            if look is None:
+                return {}  # a picture that cannot be looked at may be a look-alike
+            if one.sha256 not in known:
+                others[one.sha256] = look
         found = await asyncio.to_thread(match, wanted, candidates, others, threshold)
         # Only where the list left it open: what is proven otherwise, or may still be answered, is not touched.
         return {name: prediction for name, prediction in found.items() if prediction in verdict.unclear.get(name, ())}
@@ -134,10 +142,11 @@ class FirstFrames:
                 return None
             await download(self.clock, self.http.stream, outputs[0], part, _MAX_CLIP_BYTES)
             return await asyncio.to_thread(first_frame, part)
-        except (NotFoundError, RefusedError, BrokenClipError):
+        except (NotFoundError, RefusedError, UnsafeUrlError, BrokenClipError, OSError):
             return None
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
     async def _look(self, path: Path) -> Look | None:
         if path not in self._looks:

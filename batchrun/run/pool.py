@@ -59,6 +59,7 @@ class Pool:
         self._bought_since_cap = False
         self._abandoned = False
         self._said_idle = False
+        self._doubtful: set[tuple[str, str]] = set()
         self._late_wake = asyncio.Event()
         self._late_waits = True
         self.ahead = 1
@@ -113,7 +114,7 @@ class Pool:
 
     def watch(self, event: Event) -> None:
         """Hear what the workers do."""
-        self.bought += event.kind in (Kind.ACCEPTED, Kind.UNKNOWN)
+        self._count(event)
         if event.kind is Kind.UNKNOWN and self._tools is not None:
             self._tools.reconciler.look()
         if event.kind is Kind.ACCEPTED and self._tools is not None:
@@ -125,6 +126,16 @@ class Pool:
             self._bought_since_cap = True
             self._preparing.pop((event.batch, event.key), None)
             self._wake.set()
+
+    def _count(self, event: Event) -> None:
+        """Every submit that may have been taken, once: an unknown one may be found later."""
+        name = (event.batch, event.key)
+        if event.kind is Kind.UNKNOWN:
+            self._doubtful.add(name)
+            self.bought += 1
+        elif event.kind is Kind.ACCEPTED:
+            self.bought += name not in self._doubtful
+            self._doubtful.discard(name)
 
     # ------------------------------------------------------------------ the run
 
@@ -185,19 +196,22 @@ class Pool:
     async def _claim(self, group: asyncio.TaskGroup) -> None:
         if self._paid and self._paid_due:
             self._paid_due = False
-            jobs = await self._queue.claim_paid(self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off)
+            for batch in await self._queue.batches():  # another process may have read a new manifest, and died
+                if batch.batch_id not in self._paid:
+                    self._paid.append(batch.batch_id)
+            jobs = await self._queue.claim_paid(
+                self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off, busy=self._active
+            )
             self._claimed_put_off = len(jobs) < _MAX_PAID_CLAIM
             self._paid_due = not self._claimed_put_off
             self._work_on(jobs, group)
         room = self.ahead - len(self._preparing)
         scopes = [scope for scope in self._scopes.values() if scope.may_hold_something]
         if scopes and room > 0 and not self.halts:
-            self._work_on(await self._queue.claim_queued(scopes, room), group)
+            self._work_on(await self._queue.claim_queued(scopes, room, busy=self._active), group)
 
     def _work_on(self, jobs: Sequence[Job], group: asyncio.TaskGroup) -> None:
         for job in jobs:
-            if job.job_id in self._active:
-                continue
             if job.state is JobState.QUEUED:
                 self._preparing[job.batch, job.key] = job.job_id
             task = group.create_task(self._carry(job), name=f"job {job.batch}/{job.key}")
@@ -221,6 +235,7 @@ class Pool:
         """The worker of a job has ended, however."""
         self._active.pop(job.job_id, None)
         self._preparing.pop((job.batch, job.key), None)
+        self._paid_due = True  # it may have been given to nobody: in flight by a late answer, its lease taken away
         self._wake.set()
 
     async def _finished(self) -> bool:

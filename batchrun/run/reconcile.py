@@ -13,7 +13,7 @@ from typing import Protocol
 
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
-from batchrun.provider.outcome import ProviderError, TryLaterError
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError, TryLaterError
 from batchrun.queue.answers import Recorded
 from batchrun.queue.records import OpenSubmit
 from batchrun.queue.states import AttemptState
@@ -27,6 +27,7 @@ _SWEEPS_IN_SETTLE = 5
 _HOPELESS_AFTER = 3
 """So many sweeps in a row that the provider refuses: it has no list for us."""
 _SHOWN_CANDIDATES = 5
+_UNAUTHORIZED = 401
 
 
 class Matcher(Protocol):
@@ -75,6 +76,8 @@ class Reconciler:
     settle_s: float
     poll_s: float
     matcher: Matcher | None = None
+    refused: Callable[[NotAllowedError], None] = lambda _: None
+    """Called when the key itself is refused."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _sweeper: Sweeper | None = None
     _refusals: int = 0
@@ -141,11 +144,14 @@ class Reconciler:
             sweep = await self._sweeper.sweep(attempts, settle_ms)
             verdict = judge(attempts, sweep.listed, sweep.ours, settle_ms)
             seen = await self._seen(submits, verdict, sweep)
-        except TryLaterError:
+        except TryLaterError as error:
             for attempt in wanted:  # offline time does not count
                 self._watches[attempt.attempt_id].missed()
+            self.observer(Event(Kind.WAITING, detail=f"submits of unknown outcome cannot be looked for now: {error}"))
             return
-        except ProviderError:
+        except ProviderError as error:
+            if isinstance(error, NotAllowedError) and error.status == _UNAUTHORIZED:
+                self.refused(error)
             for attempt in wanted:
                 self._watches[attempt.attempt_id].missed()
             self._refusals += 1
@@ -162,11 +168,15 @@ class Reconciler:
         """What the first frames tell of those that the list leaves unclear."""
         if self.matcher is None or not verdict.unclear:
             return {}
-        return await self.matcher.match(submits, verdict, sweep)
+        try:
+            return await self.matcher.match(submits, verdict, sweep)
+        except ProviderError:
+            return {}  # a clip that cannot be had now leaves its case open, and no other
 
     async def _settle(self, attempt: OpenAttempt, verdict: Verdict, sweep: Sweep, prediction_id: str | None) -> None:
         if prediction_id is not None:
             await self._adopt(attempt, prediction_id)
+            await self.queue.doubts.wake_twins()
         elif attempt.given_up:
             return
         elif await self._is_absent(attempt, verdict, sweep):
@@ -175,6 +185,7 @@ class Reconciler:
                 attempt.attempt_id, AttemptState.VOID, None, message, self.clock.now_ms(), "void"
             ):
                 self._tell(Kind.NOT_SENT, attempt, message)
+                await self.queue.doubts.wake_twins()
                 self.moved()
         elif self._is_exhausted(attempt) and not attempt.parked:
             await self._park(attempt, self._why_undecided(attempt, verdict))
@@ -193,30 +204,33 @@ class Reconciler:
         """All the evidence that a void needs (design, section 4a)."""
         now_ms, watch = self.clock.now_ms(), self._watches[attempt.attempt_id]
         watch.promising = (
-            attempt.attempt_id not in verdict.unclear
+            not sweep.unreadable
+            and attempt.attempt_id not in verdict.unclear
             and attempt.attempt_id in verdict.witnessed
             and now_ms - attempt.submitted_ms <= OLDEST_MS
         )
         if not (watch.promising and self._has_waited(attempt, watch)):
             return False
-        if await self._unexplained_charge(attempt, sweep):
-            watch.promising = False
-            return False
-        return True
+        unexplained = await self._unexplained_charge(attempt, sweep)
+        watch.promising = not unexplained  # when nobody could ask, the next sweep may
+        return unexplained is False
 
     def _has_waited(self, attempt: OpenAttempt, watch: _Watch) -> bool:
         past_ms = self.clock.now_ms() - attempt.until_ms
         return watch.online_s >= self.settle_s and past_ms >= self.settle_s * 1000 and watch.sweeps >= _SWEEPS
 
-    async def _unexplained_charge(self, attempt: OpenAttempt, sweep: Sweep) -> bool:
-        """Whether the billing, where it is open to us, shows a charge since then that nothing explains."""
+    async def _unexplained_charge(self, attempt: OpenAttempt, sweep: Sweep) -> bool | None:
+        """Whether the billing, where it is open to us, shows a charge that nothing explains; None: it did not answer."""
         explained = {one.prediction_id for one in sweep.listed} | set(sweep.ours)
         try:
-            charged = await self.client.charged_since(attempt.submitted_ms + (attempt.ahead_ms or 0) - SLACK_MS)
-        except TryLaterError:
-            return True
-        except ProviderError:
+            since_ms = attempt.submitted_ms + (attempt.ahead_ms or 0) - SLACK_MS
+            charged = await self.client.charged_since(since_ms, attempt.model)
+        except (NotAllowedError, NotFoundError):
             return False  # closed to this key
+        except ProviderError:
+            return None
+        # Read after the billing: what was taken meanwhile is ours.
+        explained |= set(await self.queue.doubts.predictions_since(attempt.submitted_ms - SLACK_MS))
         return bool(charged - explained)
 
     # ------------------------------------------------------------------ undecided
@@ -248,6 +262,8 @@ class Reconciler:
             return f"it may be prediction {shown}{more}"
         if attempt.attempt_id not in verdict.witnessed:
             return "the provider's list shows nothing of it, nor any later prediction of ours that would prove it fresh"
+        if self._watches[attempt.attempt_id].promising:
+            return "the provider's list shows nothing of it, its billing could not be asked"
         return "the provider's list shows nothing of it, its billing shows a charge that nothing explains"
 
     # ------------------------------------------------------------------ helpers

@@ -35,8 +35,11 @@ async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
 
 def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> RefundSeen | None:
     """What the billing says of one failed attempt; None while it may still come."""
-    kinds = {row.kind for row in rows if row.prediction_id == due.prediction_id}
-    if "refund" in kinds:
+    own = [row for row in rows if row.prediction_id == due.prediction_id]
+    kinds = {row.kind for row in own}
+    charged, back = (sum(row.amount_usd_micros for row in own if row.kind == kind) for kind in ("deduct", "refund"))
+    # Only the whole of it: of a part the audit books the difference, once it counts as spent.
+    if back >= max(charged, 1):
         return RefundSeen.REFUNDED
     if now_ms - due.failed_ms < DENIED_AFTER_MS:
         return None

@@ -14,6 +14,7 @@ from batchrun.run.evidence import SLACK_MS, Fit, fit
 from batchrun.run.sweeps import open_attempt, until_ms
 
 _UNDECIDED = frozenset({JobState.UNKNOWN, JobState.PARKED})
+_TOO_LATE = "a run has decided it meanwhile; nothing was changed"
 _ANY_MS = 7 * 86_400_000
 
 
@@ -45,6 +46,8 @@ async def adopt(queue: Queue, client: Client, submit: OpenSubmit, prediction_id:
         raise ProviderUnavailableError(f"{error}; nothing was changed, try again later") from error
     _check_may_be(submit, prediction)
     recorded = await queue.record_accepted(submit.attempt_id, prediction_id, "adopted")
+    if recorded is not Recorded.RUNNING and recorded is not Recorded.TAKEN:
+        raise UsageError(_TOO_LATE)
     if recorded is Recorded.TAKEN:
         raise UsageError(f"prediction {prediction_id} belongs to another attempt of this queue; nothing was changed")
 
@@ -74,9 +77,13 @@ async def void(queue: Queue, clock: Clock, submit: OpenSubmit) -> None:
             "decide after that"
         )
     message = "void: decided by a person"
-    await queue.record_nothing_created(submit.attempt_id, AttemptState.VOID, None, message, clock.now_ms(), "void")
+    if not await queue.record_nothing_created(
+        submit.attempt_id, AttemptState.VOID, None, message, clock.now_ms(), "void"
+    ):
+        raise UsageError(_TOO_LATE)
 
 
 async def leave(queue: Queue, submit: OpenSubmit) -> None:
     """Nobody will ever know: its money stays held, the job is not bought again unasked, and it stops nothing any more."""
-    await queue.doubts.leave(submit.attempt_id, "left undecided by a person; its money counts as spent")
+    if not await queue.doubts.leave(submit.attempt_id, "left undecided by a person; its money counts as spent"):
+        raise UsageError(_TOO_LATE)

@@ -73,7 +73,6 @@ class Session:
         self._clock = surroundings.clock
         self._stop = stop
         self._observer = observer
-        self._late = 0
         self._batches: dict[int, Batch] = {}
         self._quotes: dict[tuple[str, int], int] = {}
 
@@ -99,7 +98,7 @@ class Session:
                 again = await self._is_our_account(queue, client, result)
                 while again:
                     again = await self._round(queue, http, result)
-                if options.kind == "paid" and not result.halts:
+                if options.kind == "paid" and not (result.halts or self._stop.drain.is_set()):
                     await audit_charges(queue, client, self._clock, self._observer)
             await self._look(queue, result)
         except BaseExceptionGroup as group:
@@ -123,8 +122,10 @@ class Session:
         pool.collect([batch.batch_id for batch in await queue.batches()])  # whatever is paid for, in any batch
         tools = self._tools(queue, http, client, pool)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
+            intake = group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
             await pool.run(tools)
+            if self._stop.now.is_set():
+                intake.cancel()  # it may be in the middle of a hundred questions
         result.capped = list(pool.capped.values())
         result.halts |= pool.halts
         result.bought += pool.bought
@@ -236,6 +237,7 @@ class Session:
         book = LookBook(queue)
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)
         reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s, matcher)
+        reconciler.refused = lambda error: pool.halt(halt_of_error(error))
         starter = Starter(
             queue,
             self._clock,
@@ -273,7 +275,6 @@ class Session:
     def _observing(self, pool: Pool) -> Observer:
         def observe(event: Event) -> None:
             pool.watch(event)
-            self._late += event.kind is Kind.LATE
             self._observer(event)
 
         return observe
@@ -316,7 +317,9 @@ class Session:
                 held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
                 spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
             )
-        result.late = self._late
+        late = await queue.doubts.late_charges()
+        result.late = len(late)
+        await queue.doubts.late_told()
         result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
         result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
         caps = {cap.name: cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)}

@@ -85,10 +85,12 @@ def _next_command(code: ExitCode, kind: str, command: str) -> str:
 def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
     """Jobs that are not fine, by the code that they call for and the kind."""
     found: Counter[tuple[ExitCode, str]] = Counter()
+    twins = 0
     for view in result.batches:
         for (state, kind), count in view.troubles.items():
             if kind == "twin":
-                continue  # what keeps its twin is a reason of its own
+                twins += count
+                continue
             if state in NEEDS_PERSON:
                 found[ExitCode.NEEDS_PERSON, state.value] += count
             elif kind in _PERSON_KINDS:
@@ -97,6 +99,8 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
                 found[ExitCode.SOME_FAILED, "failed"] += count
             else:
                 found[_LATER, kind] += count
+    if twins and not any(code is ExitCode.NEEDS_PERSON for code, _ in found):
+        found[ExitCode.NEEDS_PERSON, "twin"] += twins  # what keeps it is a job of another manifest
     lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
     if lost:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += lost

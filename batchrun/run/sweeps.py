@@ -25,6 +25,8 @@ class Sweep:
 
     listed: Sequence[Prediction]
     ours: Mapping[str, KnownPrediction]
+    unreadable: int = 0
+    """Items that nobody can tell what they are: with one of them nothing is proven absent."""
 
 
 @dataclass(slots=True)
@@ -45,23 +47,40 @@ class Sweeper:
         ahead_ms = self.client.server_ahead_ms or 0
         spans = windows(attempts, self.clock.now_ms() + ahead_ms, settle_ms)
         found: dict[str, Prediction] = {}
+        unreadable = 0
         for model in sorted({one.model for one in attempts}):
             for after_ms, before_ms in spans:
-                found |= await self._read(model, after_ms, before_ms)
+                some, lost = await self._read(model, after_ms, before_ms)
+                found |= some
+                unreadable += lost
         # Read after the list: an answer that came meanwhile makes its prediction ours, not a stranger.
         since_ms = min(one.submitted_ms for one in attempts) - _GIVEN_UP_MS
         ours = await self.queue.doubts.predictions_since(since_ms)
         listed = [await self._with_inputs(one, attempts, ours, settle_ms) for one in found.values()]
-        return Sweep(listed, await self.queue.doubts.predictions_since(since_ms))
+        listed = await self._with_an_echo_of_ours(listed, ours)
+        return Sweep(listed, await self.queue.doubts.predictions_since(since_ms), unreadable)
 
-    async def _read(self, model: str, after_ms: int, before_ms: int) -> dict[str, Prediction]:
+    async def _read(self, model: str, after_ms: int, before_ms: int) -> tuple[dict[str, Prediction], int]:
         found: dict[str, Prediction] = {}
-        for page in range(1, _MAX_PAGES + 1):
-            items = await self.client.list_page(model, after_ms, before_ms, page, _PAGE)
-            found |= {item.prediction_id: item for item in items}
-            if len(items) < _PAGE:
-                return found
+        unreadable = 0
+        for number in range(1, _MAX_PAGES + 1):
+            page = await self.client.list_page(model, after_ms, before_ms, number, _PAGE)
+            found |= {item.prediction_id: item for item in page.predictions}
+            unreadable += page.unreadable
+            if page.is_last:
+                return found, unreadable
         raise TryLaterError(f"list: more than {_MAX_PAGES * _PAGE} predictions in the window")
+
+    async def _with_an_echo_of_ours(
+        self, listed: list[Prediction], ours: Mapping[str, KnownPrediction]
+    ) -> list[Prediction]:
+        """One of ours with its inputs: only that shows whether addresses are echoed as they were sent."""
+        own = [one for one in listed if one.prediction_id in ours]
+        if not own or any(one.inputs for one in own) or not any(one.inputs for one in listed):
+            return listed
+        newest = max(own, key=lambda one: one.created_ms or 0)
+        shown = await self._asked(newest)
+        return [shown if one is newest else one for one in listed]
 
     async def _with_inputs(
         self,
@@ -75,6 +94,9 @@ class Sweeper:
             return prediction
         if all(fit(one, prediction, settle_ms) is Fit.NO for one in attempts):
             return prediction
+        return await self._asked(prediction)
+
+    async def _asked(self, prediction: Prediction) -> Prediction:
         if prediction.prediction_id not in self._inputs:
             try:
                 self._inputs[prediction.prediction_id] = await self.client.result(prediction.prediction_id)

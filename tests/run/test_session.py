@@ -557,8 +557,8 @@ async def test_a_signal_between_a_claim_and_the_first_step_of_its_worker(
     stop = Stop()
 
     class StoppedAtTheClaim(Queue):
-        async def claim_queued(self, scopes: Sequence[ClaimScope], count: int) -> list[Job]:
-            jobs = await super().claim_queued(scopes, count)
+        async def claim_queued(self, scopes: Sequence[ClaimScope], count: int, **busy: object) -> list[Job]:
+            jobs = await super().claim_queued(scopes, count, **busy)
             stop.ask(2)
             return jobs
 

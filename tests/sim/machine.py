@@ -93,7 +93,8 @@ class SimClock:
         await asyncio.sleep(delay_s)
 
     def timeout(self, delay_s: float | None) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(delay_s)
+        # A wait shorter than the last digit of the time would never be over.
+        return asyncio.timeout(None if delay_s is None else max(delay_s, 0.001))
 
 
 class SimDatabase:

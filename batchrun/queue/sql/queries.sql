@@ -214,6 +214,7 @@ SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.ser
 FROM (SELECT * FROM attempts WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown')
       UNION ALL
       SELECT * FROM attempts t WHERE t.state IN ('void', 'left') AND t.finished_ms > :given_up_since_ms
+        AND t.prediction_id IS NULL
         AND EXISTS (SELECT 1 FROM ledger l WHERE l.attempt_id = t.attempt_id AND l.kind = 'unknown')) a
 JOIN jobs j ON j.job_id = a.job_id
 JOIN batches b ON b.batch_id = a.batch_id
@@ -221,7 +222,7 @@ JOIN revisions r ON r.revision_id = a.revision_id
 ORDER BY a.submitted_ms;
 
 -- name: predictions_since
-SELECT prediction_id, submitted_ms, server_ahead_ms FROM attempts
+SELECT prediction_id, submitted_ms, server_ahead_ms, image_url FROM attempts
 WHERE submitted_ms >= :since_ms AND prediction_id IS NOT NULL;
 
 -- name: recent_predictions
@@ -248,7 +249,7 @@ SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :d
     :image_url, :now_ms, :send_by_ms, :server_ahead_ms
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.job_id = :job_id AND j.state = 'queued' AND j.outdated = 0 AND j.revision_id = :revision_id
-  AND j.lease_run_id = :run_id
+  AND j.lease_run_id = :run_id AND NOT EXISTS (SELECT 1 FROM attempts x WHERE x.attempt_id = :attempt_id)
 RETURNING attempt_id;
 
 -- name: job_submitting
@@ -268,8 +269,25 @@ SELECT attempt_id FROM attempts WHERE prediction_id = :prediction_id;
 -- What was given up exists after all.
 -- name: attempt_late
 UPDATE attempts SET state = 'late', prediction_id = :prediction_id, status_word = :status_word,
-    answered_ms = :now_ms, finished_ms = NULL
-WHERE attempt_id = :attempt_id AND state IN ('void', 'refused', 'left') RETURNING job_id;
+    answered_ms = :now_ms, finished_ms = NULL, told_ms = 0
+WHERE attempt_id = :attempt_id AND state IN ('void', 'refused', 'left') AND prediction_id IS NULL RETURNING job_id;
+
+-- Its job is lost: nobody will ever hear of it again; its money stays held.
+-- name: attempt_lost
+UPDATE attempts SET state = 'left', finished_ms = :now_ms WHERE attempt_id = :attempt_id AND state = 'running';
+
+-- The clip of a late charge is out of reach: a person hears of it once more.
+-- name: attempt_untold
+UPDATE attempts SET told_ms = 0 WHERE attempt_id = :attempt_id;
+
+-- Charged late and not told yet, or told and the clip not safe yet.
+-- name: late_charges
+SELECT a.attempt_id, a.prediction_id, a.state, b.name AS batch, j.key
+FROM attempts a JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id = a.batch_id
+WHERE a.told_ms = 0 OR a.state = 'late' ORDER BY a.submitted_ms;
+
+-- name: late_told
+UPDATE attempts SET told_ms = :now_ms WHERE told_ms = 0;
 
 -- name: attempt_goes_on
 UPDATE attempts SET state = 'running' WHERE attempt_id = :attempt_id AND state = 'late';
@@ -443,9 +461,14 @@ SELECT picture_sha256, picture, frame FROM looks GROUP BY picture_sha256 LIMIT :
 
 -- Every local picture that the queue knows, with how many different requests use it.
 -- name: known_pictures
-SELECT r.image_sha256, j.image_path, count(DISTINCT r.fingerprint) AS requests FROM jobs j
-JOIN revisions r ON r.job_id = j.job_id
-WHERE r.image_sha256 IS NOT NULL AND j.image_path IS NOT NULL GROUP BY r.image_sha256, j.image_path;
+SELECT DISTINCT r.image_sha256, j.image_path,
+       (SELECT count(DISTINCT x.fingerprint) FROM revisions x WHERE x.image_sha256 = r.image_sha256) AS requests
+FROM jobs j JOIN revisions r ON r.job_id = j.job_id
+WHERE r.image_sha256 IS NOT NULL AND j.image_path IS NOT NULL;
+
+-- Jobs that wait for the same clip of another job may look again: something was settled.
+-- name: wake_twins
+UPDATE jobs SET not_before_ms = 0 WHERE state = 'queued' AND failure_kind = 'twin';
 
 -- ---------------------------------------------------------------- views
 

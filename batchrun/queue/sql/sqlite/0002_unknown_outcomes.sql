@@ -35,6 +35,8 @@ CREATE TABLE attempts_2 (
     finished_ms INTEGER,
     -- when the provider's billing was compared with the ledger
     audited_ms INTEGER,
+    -- when a person was told that it was charged late
+    told_ms INTEGER,
     CHECK (state IN ('submitting', 'unknown', 'refused', 'void', 'left') OR prediction_id IS NOT NULL),
     CHECK ((state IN ('completed', 'failed', 'refused', 'void', 'left')) = (finished_ms IS NOT NULL))
 ) STRICT;
@@ -47,6 +49,10 @@ FROM attempts;
 DROP TABLE attempts;
 ALTER TABLE attempts_2 RENAME TO attempts;
 
+-- A job that was lost while it ran is over, and so is its attempt; its money stays held.
+UPDATE attempts SET state = 'left', finished_ms = submitted_ms
+WHERE state = 'running' AND attempt_id IN (SELECT attempt_id FROM jobs WHERE state = 'lost');
+
 CREATE UNIQUE INDEX attempts_one_open_per_job ON attempts (job_id) WHERE state IN ('submitting', 'unknown', 'running');
 CREATE INDEX attempts_open ON attempts (submitted_ms) WHERE state IN ('submitting', 'unknown', 'running');
 CREATE INDEX attempts_by_time ON attempts (submitted_ms);
@@ -55,6 +61,7 @@ CREATE INDEX attempts_by_campaign_day ON attempts (campaign, day) WHERE campaign
 CREATE INDEX attempts_by_job ON attempts (job_id);
 CREATE INDEX attempts_given_up ON attempts (finished_ms) WHERE state IN ('void', 'left');
 CREATE INDEX attempts_late ON attempts (submitted_ms) WHERE state = 'late';
+CREATE INDEX attempts_of_late_charges ON attempts (submitted_ms) WHERE told_ms = 0;
 CREATE INDEX attempts_to_audit ON attempts (finished_ms) WHERE audited_ms IS NULL AND state IN ('completed', 'failed');
 
 -- Every movement of money: added, never changed. held + spent of an attempt tell where its money is.
@@ -85,6 +92,10 @@ CREATE TABLE ledger_2 (
 
 INSERT INTO ledger_2 SELECT row_id, attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros,
     held_usd_micros, spent_usd_micros, at_ms FROM ledger ORDER BY row_id;
+INSERT INTO ledger_2 (attempt_id, batch_id, campaign, run_id, day, kind, amount_usd_micros, held_usd_micros,
+    spent_usd_micros, at_ms)
+SELECT attempt_id, batch_id, campaign, run_id, day, 'unknown', price_usd_micros, 0, 0, coalesce(answered_ms, submitted_ms)
+FROM attempts WHERE state = 'unknown';
 DROP TABLE ledger;
 ALTER TABLE ledger_2 RENAME TO ledger;
 
@@ -128,6 +139,8 @@ BEGIN SELECT RAISE(ABORT, 'an attempt cannot cost less than nothing'); END;
 CREATE TRIGGER attempts_keep_their_prediction BEFORE UPDATE OF prediction_id ON attempts
 WHEN OLD.prediction_id IS NOT NULL AND NEW.prediction_id IS NOT OLD.prediction_id
 BEGIN SELECT RAISE(ABORT, 'an attempt keeps its prediction'); END;
+
+CREATE INDEX revisions_by_picture ON revisions (image_sha256) WHERE image_sha256 IS NOT NULL;
 
 -- What pictures and first frames of this queue look like: from these it learns how near the two are to each other.
 CREATE TABLE looks (

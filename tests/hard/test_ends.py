@@ -1,0 +1,214 @@
+"""Runs that do not end, end too early, or fall over."""
+
+import asyncio
+import random
+import secrets
+import sqlite3
+import time
+from contextlib import suppress
+
+import pytest
+
+from batchrun.cli import run_verb
+from batchrun.clock import SystemClock
+from batchrun.emulator.faults import Fault
+from batchrun.emulator.world import Account
+from batchrun.errors import BatchrunError, ExitCode, StorageError
+from batchrun.manifest.read import load_manifest
+from batchrun.provider.client import Client
+from batchrun.provider.urls import origin_of
+from batchrun.queue import rescue as rescue_module
+from batchrun.queue import sqlite
+from batchrun.run import buying
+from batchrun.run.events import Event, Kind
+from batchrun.run.session import Session, Surroundings
+from batchrun.run.stop import Stop
+from batchrun.run.sweeps import Sweeper
+from batchrun.run.terms import Options
+from tests.conftest import KEY, Shop, Watcher, emulated, run_shop
+from tests.run.test_doubts import change, resolve
+from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
+from tests.run.test_session import code_of
+from tests.sim.night import Scenario, play
+
+
+async def test_submits_of_a_dead_run_of_another_manifest_do_not_hold_this_one_for_ever(shop: Shop) -> None:
+    """Another run made its batch after this one had begun, and was killed with its submits under way."""
+    shop.add("a")
+
+    def die_elsewhere(_: Event) -> None:
+        other = sqlite3.connect(shop.queue_path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO runs VALUES ('dead', 'here', 1, 1, 0)")
+        other.execute("INSERT INTO batches VALUES (77, 'other', 'other.yaml', NULL, 1, 1)")
+        for n in range(4):
+            at = 700 + n
+            other.execute(
+                "INSERT INTO revisions VALUES (?, ?, 1, ?, 1, 'm', 'x', '', 50, 5, 'https://x/a', NULL, 1)",
+                (at, at, str(n) * 64),
+            )
+            other.execute(
+                "INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, run_id, day, price_usd_micros, state, "
+                "image_url, submitted_ms, send_by_ms) VALUES (?, ?, ?, 77, 'dead', '2026-11-22', 250000, 'submitting', "
+                "'u', 1000, 2000)",
+                (f"x{n}", at, at),
+            )
+            other.execute(
+                "INSERT INTO jobs (job_id, batch_id, key, state, revision_id, attempt_id, priority, position, "
+                "price_usd_micros, tags, output_path, output_key, generation, lease_run_id, changed_ms) VALUES "
+                "(?, 77, ?, 'submitting', ?, ?, 0, 0, 250000, '[]', ?, ?, 1, 'dead', 1)",
+                (at, f"x{n}", at, f"x{n}", f"x{n}", f"x{n}"),
+            )
+            other.execute(
+                "INSERT INTO ledger VALUES (NULL, ?, 77, NULL, 'dead', '2026-11-22', 'reserve', 250000, 250000, 0, 1000)",
+                (f"x{n}",),
+            )
+        other.execute("COMMIT")
+        other.close()
+
+    watcher = Watcher()
+    watcher.on[Kind.UPLOADED] = die_elsewhere
+    async with emulated() as emulator:
+        async with asyncio.timeout(30):
+            await run_shop(shop, emulator, watcher=watcher)
+
+
+def test_a_twin_is_copied_in_the_same_night_in_which_its_submit_is_found() -> None:
+    figures = play(
+        Scenario(
+            seed=1, jobs=2, twins=True, submits=[Fault.SUBMIT_DROP_AFTER], nights=1, account={"list_lag_ms": 30_000}
+        )
+    )
+    assert figures.violations == []
+    assert (figures.done, figures.queued) == (2, 0)
+
+
+async def test_a_folder_for_looks_that_cannot_be_written_does_not_end_the_run(shop: Shop) -> None:
+    async with emulated(show_inputs=False, distortion=MODEL_CROP, area_px=AREA_PX) as emulator:
+        await learn(shop, emulator)
+        emulator.world.dice.chances = {Fault.SUBMIT_DROP_AFTER: 1.0}
+        looks = shop.queue_path.parent / "looks"
+        if looks.exists():
+            looks.rmdir()
+        looks.write_text("a full disk or a read-only folder says the same: OSError")
+        add(shop, "lost-1", 1001)
+        result = await run_shop(shop, emulator)
+        assert code_of(result) == ExitCode.NEEDS_PERSON
+
+
+async def test_a_rescue_file_of_another_user_is_an_error_in_words(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left by a run under sudo that was killed: 0600, not ours."""
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        (shop.queue_path.parent / "queue.db.rescue-root").write_bytes(bytes(100))
+        real = rescue_module.os.open
+
+        def refuse(path: object, *args: object, **more: object) -> int:
+            if str(path).endswith("rescue-root"):
+                raise PermissionError(13, "Permission denied")
+            return real(path, *args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(rescue_module.os, "open", refuse)
+        with suppress(BatchrunError):
+            await run_shop(shop, emulator)
+
+
+async def test_leave_now_also_while_the_billing_is_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second Ctrl-C: stop now. Each of up to 100 audit questions may take a minute."""
+    shop.add_many(3)
+    async with emulated() as emulator:
+        stop = Stop()
+        await run_shop(shop, emulator)
+        change(shop, "UPDATE attempts SET audited_ms = NULL")
+
+        async def slow(self: Client, prediction_ids: list[str]) -> dict[str, int]:
+            stop.ask()
+            stop.ask()
+            await asyncio.sleep(20)
+            return {}
+
+        monkeypatch.setattr(Client, "charges", slow)
+        async with asyncio.timeout(8):
+            await run_shop(shop, emulator, stop=stop)
+
+
+async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two queues, one `--max-spend`: the first run buys, then its database is locked."""
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.2)
+    shop.limits = "{concurrency: 1, per_minute: 1000, poll: 0.02, settle: 1, budget: none}"
+    shop.add("a").add("b")
+    locks: list[sqlite3.Connection] = []
+    watcher = Watcher()
+
+    def lock(_: Event) -> None:
+        if not locks:
+            locks.append(sqlite3.connect(shop.queue_path, isolation_level=None))
+            locks[0].execute("BEGIN IMMEDIATE")
+
+    watcher.on[Kind.DONE] = lock
+    async with emulated() as emulator:
+        options = Options(
+            kind="paid", base_url=emulator.base_url, origin=origin_of(emulator.base_url), key=KEY,
+            queue_path=shop.queue_path, manifests=(shop.manifest,), max_spend_usd_micros=500_000,
+        )  # fmt: skip
+        surroundings = Surroundings(clock=SystemClock(), chance=random.Random(7), new_id=lambda: secrets.token_hex(8))
+        session = Session(
+            options, lambda: [load_manifest(shop.manifest, fast=True)], surroundings, stop=Stop(), observer=watcher
+        )
+        result = await run_verb._run(session)
+        locks[0].close()
+        assert isinstance(result.problem, StorageError)
+        rest = run_verb._rest(500_000, [result])
+        assert rest is not None
+        assert rest + emulator.world.books.billed_usd_micros <= 500_000
+
+
+async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claimed again while its old worker is still there: that one ends with a lost lease, and nobody has the job."""
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_LATE: 1.0}, account=Account(late_ms=(0, 0), list_lag_ms=10**9)) as emulator:
+        await run_shop(shop, emulator)
+        await resolve(shop, emulator, "a", "--void")
+        emulator.world.account = Account()
+        emulator.world.dice.chances = {}
+
+        preparing = asyncio.Event()
+        loop, sweep = asyncio.get_running_loop(), Sweeper.sweep
+
+        def slowly(*_: object) -> bool:
+            loop.call_soon_threadsafe(preparing.set)
+            time.sleep(3)
+            return True
+
+        async def after_it(self: Sweeper, *args: object) -> object:
+            await preparing.wait()
+            return await sweep(self, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(buying, "is_foreign", slowly)
+        monkeypatch.setattr(Sweeper, "sweep", after_it)
+        async with asyncio.timeout(25):
+            await run_shop(shop, emulator)
+
+
+def test_frozen_processes_and_a_request_that_waits_in_line_under_an_old_lease() -> None:
+    """Five processes that freeze now and then: a stale request of ours meets its own attempt id. No kills."""
+    lost = (Fault.SUBMIT_DROP_AFTER, Fault.SUBMIT_502_AFTER, Fault.SUBMIT_TRUNCATED, Fault.SUBMIT_DROP_BEFORE,
+            Fault.SUBMIT_500)  # fmt: skip
+    faults = {**dict.fromkeys(lost, 0.05), Fault.SUBMIT_DROP_LATE: 0.1, Fault.TASK_FAILED: 0.15,
+              Fault.TASK_UNAVAILABLE: 0.1, Fault.POLL_500: 0.1, Fault.POLL_DROP: 0.1, Fault.TICKET_500: 0.05,
+              Fault.LIST_500: 0.2, Fault.REFUND_NEVER: 0.3}  # fmt: skip
+    play(
+        Scenario(
+            seed=1118,
+            jobs=60,
+            processes=5,
+            concurrency=50,
+            per_minute=10,
+            faults=faults,
+            freeze_every_s=200,
+            wrong_ms=-3_600_000,
+            nights=4,
+            account={"refund_after_ms": 3_600_000, "list_lag_ms": 200_000, "concurrency": 5},
+        )
+    )
