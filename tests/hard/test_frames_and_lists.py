@@ -13,7 +13,7 @@ from batchrun.emulator.faults import Fault
 from batchrun.run.events import Kind
 from batchrun.run.stop import Stop
 from tests.conftest import Shop, Watcher, emulated, run_shop
-from tests.hard.test_money import rows
+from tests.hard.test_lost_money import rows
 from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
 from tests.run.test_session import code_of, counts
 
