@@ -226,6 +226,8 @@ class Pool:
         try:
             ending = await carry(Carried(self._tools, job))
             self.endings[ending] = self.endings.get(ending, 0) + 1
+            # Perhaps nobody has it now: a late answer has put it in flight and taken the lease away.
+            self._paid_due |= ending is Ending.GONE
         except NotAllowedError as error:
             self._abandoned = True  # who may not ask for results cannot collect anything
             self.halt(halt_of_error(error))
@@ -235,7 +237,6 @@ class Pool:
         """The worker of a job has ended, however."""
         self._active.pop(job.job_id, None)
         self._preparing.pop((job.batch, job.key), None)
-        self._paid_due = True  # it may have been given to nobody: in flight by a late answer, its lease taken away
         self._wake.set()
 
     async def _finished(self) -> bool:
