@@ -7,18 +7,20 @@ as spent; after a day without one it is.
 from collections.abc import Sequence
 
 from batchrun.clock import Clock
+from batchrun.money import format_usd
 from batchrun.provider.client import BillingRow, Client
 from batchrun.provider.outcome import ProviderError
 from batchrun.queue.answers import RefundSeen
 from batchrun.queue.records import RefundDue
 from batchrun.queue.store import Queue
+from batchrun.run.events import Event, Kind, Observer
 
 DENIED_AFTER_MS = 24 * 3_600_000
 _GROUP = 40
 """Predictions a question: each has two rows at the most, and a page holds a hundred."""
 
 
-async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
+async def watch_refunds(queue: Queue, client: Client, clock: Clock, observer: Observer) -> None:
     """Book what the billing shows. A billing that is closed or does not answer changes nothing."""
     due = await queue.doubts.refunds_due()
     for start in range(0, len(due), _GROUP):
@@ -29,8 +31,12 @@ async def watch_refunds(queue: Queue, client: Client, clock: Clock) -> None:
             return
         for one in group:
             seen = judge_refund(one, rows, clock.now_ms())
-            if seen is not None:
-                await queue.doubts.record_refund(one.attempt_id, seen)
+            if seen is None or not await queue.doubts.record_refund(one.attempt_id, seen):
+                continue
+            if seen is RefundSeen.DENIED:
+                amount = format_usd(one.amount_usd_micros)
+                text = f"no refund of {amount} came within a day for failed prediction {one.prediction_id}; ask the support"
+                observer(Event(Kind.NOTE, detail=text))
 
 
 def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> RefundSeen | None:

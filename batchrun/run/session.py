@@ -170,7 +170,7 @@ class Session:
                 tools.starter.balances[batch_id] = guard
         pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
         if self._options.kind == "paid":
-            await watch_refunds(queue, client, self._clock)
+            await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
         if await self._quote(client, pool, result):
             self._say_plan(tools, result)

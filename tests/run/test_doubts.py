@@ -236,6 +236,18 @@ async def test_a_charge_that_differs_is_adjusted_and_told(shop: Shop) -> None:
         assert [row[0] for row in books(shop)].count("adjust") == 2
 
 
+async def test_a_refund_that_never_came_is_told_with_its_prediction(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.TASK_MODERATION: 1.0, Fault.REFUND_NEVER: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        change(shop, "UPDATE attempts SET finished_ms = finished_ms - 90000000")
+        watcher = Watcher()
+        result = await run_shop(shop, emulator, watcher=watcher)
+        (prediction_id,) = emulator.world.tasks
+        assert any(prediction_id in event.detail and "$0.25" in event.detail for event in watcher.of(Kind.NOTE))
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 250_000
+
+
 # ---------------------------------------------------------------------- the disk
 
 
