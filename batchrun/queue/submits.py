@@ -113,9 +113,9 @@ def unanswered_allowed(pace: Pace, unknown: int) -> int:
 
     A crash makes all of them unknown, and once `max_unknown` is reached, or every slot is doubtful, nothing can be bought
     that would be a witness for the absence of the others: so the last one is kept for single submits. As long as nothing
-    is unknown, as many may wait as the pace starts in a second.
+    is unknown, as many may wait as the pace starts in half a second.
     """
-    calm = min(pace.per_minute // 60, pace.concurrency - 1) if unknown == 0 else 0
+    calm = min(pace.per_minute // 120, pace.concurrency - 1) if unknown == 0 else 0
     return max(1, min(pace.max_unknown, pace.concurrency) - 1 - unknown, calm)
 
 

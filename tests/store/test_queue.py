@@ -384,7 +384,7 @@ async def test_when_every_slot_is_doubtful_nothing_starts(queue: Queue, tmp_path
         (50, 60, 3, 0, 2),  # the last one is kept for a witness
         (50, 60, 3, 1, 1),
         (50, 60, 3, 2, 1),
-        (50, 600, 3, 0, 10),  # one second's worth, while nothing is unknown
+        (50, 600, 3, 0, 5),  # half a second's worth, while nothing is unknown
         (50, 600, 3, 1, 1),
         (2, 600, 3, 0, 1),
         (1, 600, 3, 0, 1),
