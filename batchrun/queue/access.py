@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from batchrun.clock import Clock
@@ -76,7 +77,7 @@ class Access:
         for orphan in orphans:
             with orphan:
                 for name, args in orphan.answers:
-                    await self._journal.run(lambda name=name, args=args: ANSWERS[name](*args))  # type: ignore[misc]
+                    await self._journal.run(partial(ANSWERS[name], *args))
                     count += 1
                 await asyncio.to_thread(orphan.remove)
         return count

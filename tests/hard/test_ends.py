@@ -4,8 +4,7 @@ import asyncio
 import random
 import secrets
 import sqlite3
-import time
-from contextlib import suppress
+import threading
 
 import pytest
 
@@ -13,7 +12,7 @@ from batchrun.cli import run_verb
 from batchrun.clock import SystemClock
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.world import Account
-from batchrun.errors import BatchrunError, ExitCode, StorageError
+from batchrun.errors import ExitCode, StorageError
 from batchrun.manifest.read import load_manifest
 from batchrun.provider.client import Client
 from batchrun.provider.urls import origin_of
@@ -106,11 +105,11 @@ async def test_a_rescue_file_of_another_user_is_an_error_in_words(shop: Shop, mo
 
         def refuse(path: object, *args: object, **more: object) -> int:
             if str(path).endswith("rescue-root"):
-                raise PermissionError(13, "Permission denied")
+                raise PermissionError(13, "Permission denied", str(path))
             return real(path, *args, **more)  # type: ignore[arg-type]
 
         monkeypatch.setattr(rescue_module.os, "open", refuse)
-        with suppress(BatchrunError):
+        with pytest.raises(StorageError, match="cannot be read: Permission denied"):
             await run_shop(shop, emulator)
 
 
@@ -173,13 +172,14 @@ async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop, monkeypa
         emulator.world.account = Account()
         emulator.world.dice.chances = {}
 
-        preparing = asyncio.Event()
+        preparing, adopted = asyncio.Event(), threading.Event()
+        watcher = Watcher()
+        watcher.on[Kind.LATE] = lambda _: adopted.set()
         loop, sweep = asyncio.get_running_loop(), Sweeper.sweep
 
         def slowly(*_: object) -> bool:
             loop.call_soon_threadsafe(preparing.set)
-            time.sleep(3)
-            return True
+            return adopted.wait(20)
 
         async def after_it(self: Sweeper, *args: object) -> object:
             await preparing.wait()
@@ -188,7 +188,7 @@ async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop, monkeypa
         monkeypatch.setattr(buying, "is_foreign", slowly)
         monkeypatch.setattr(Sweeper, "sweep", after_it)
         async with asyncio.timeout(25):
-            await run_shop(shop, emulator)
+            await run_shop(shop, emulator, watcher=watcher)
 
 
 def test_frozen_processes_and_a_request_that_waits_in_line_under_an_old_lease() -> None:
