@@ -48,6 +48,28 @@ PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED})
 """Failures that a person resolves by hand; nothing was bought."""
 
 
+_OF_ITS_NAME = frozenset(
+    {
+        FailureKind.REFUSED,
+        FailureKind.PICTURE_UNUSABLE,
+        FailureKind.OUTPUT_OCCUPIED,
+        FailureKind.NO_CREDIT,
+        *NOTHING_BOUGHT,
+    }
+)
+"""Failures that cost nothing or lie in the job's own files: they say nothing about the same request under another name."""
+
+
+def ends_the_request(kind: str, failed_attempts: int) -> bool:
+    """Whether a job that failed so ends its request for all names: a new name is no reason to buy it again.
+
+    Args:
+        kind: how it failed.
+        failed_attempts: how often this request has failed, under all names.
+    """
+    return kind not in _OF_ITS_NAME and not may_try_again(kind, failed_attempts)
+
+
 def may_try_again(kind: str, failed_attempts: int) -> bool:
     """Whether the same request may be bought once more after `failed_attempts` that failed."""
     if kind == FailureKind.NO_CREDIT:

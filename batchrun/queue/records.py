@@ -245,7 +245,7 @@ class SubmitRequest:
     zone: tzinfo
     """Where the calendar days of the daily caps begin and end."""
     spurned: frozenset[int] = frozenset()
-    """Twins (job ids) whose finished file cannot be copied."""
+    """Jobs whose finished clip cannot be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,23 +293,28 @@ class TooManyUnknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Twin:
-    """Another job whose clip is exactly what this one asks for."""
+    """What became of the very same request under a job's name: a clip, a failure, or it is under way."""
 
     job_id: int
     batch: str
     key: str
     output: Path
-    placed_sha256: str | None
-    """Set when its clip is finished."""
-    size_bytes: int | None
-    facts: str | None
-    not_before_ms: int | None
+    clip_sha256: str | None = None
+    """Set when it has a clip."""
+    size_bytes: int | None = None
+    facts: str | None = None
+    failure_kind: str | None = None
+    """Set when it has failed."""
+    failure_message: str = ""
+    failed_attempts: int = 0
+    """Of this request, under all names."""
+    not_before_ms: int | None = None
     """When its clip is gone on with; None when only a person or evidence can settle it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwinFirst:
-    """The very same clip is being bought for another job: wait for it and copy it."""
+    """The very same request has ended or is under way under another name: look at it first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from batchrun.queue.records import (
     Upload,
 )
 from batchrun.queue.script import Row
-from batchrun.queue.states import AttemptState, JobState
+from batchrun.queue.states import NOT_ENDED, AttemptState, JobState
 
 RealPath = Callable[[str], Path]
 
@@ -163,15 +163,19 @@ def refund_due_of(row: Row) -> RefundDue:
 
 
 def twin_of(row: Row, real_path: RealPath) -> Twin:
-    """Another job with the same clip, from `twins`."""
-    done = row["state"] == JobState.DONE
+    """The same request under a job's name, from `twins`."""
+    verdict: str = row["verdict"]
+    failed = verdict != JobState.DONE and verdict not in NOT_ENDED
     return Twin(
         job_id=row["job_id"],
         batch=row["batch"],
         key=row["key"],
         output=real_path(row["output_path"]),
-        placed_sha256=row["placed_sha256"] if done else None,
+        clip_sha256=row["file_sha256"],
         size_bytes=row["file_bytes"],
         facts=row["file_facts"],
-        not_before_ms=None if row["state"] in (JobState.UNKNOWN, JobState.PARKED) else row["not_before_ms"],
+        failure_kind=verdict if failed else None,
+        failure_message=row["message"] or "",
+        failed_attempts=row["failed_attempts"],
+        not_before_ms=None if verdict in (JobState.UNKNOWN, JobState.PARKED) else row["not_before_ms"],
     )

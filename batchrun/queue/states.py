@@ -57,6 +57,9 @@ PAID_FOR = frozenset({JobState.SUBMITTING, JobState.RUNNING, JobState.DOWNLOADIN
 COLLECTABLE = PAID_FOR - {JobState.UNKNOWN}
 """What a worker can go on with by itself."""
 
+NOT_ENDED = PAID_FOR | {JobState.PARKED}
+"""Bought, or perhaps bought, and no end yet."""
+
 FINAL = frozenset({JobState.DONE, JobState.FAILED, JobState.REJECTED, JobState.LOST, JobState.CANCELLED})
 
 NEEDS_PERSON = frozenset({JobState.UNKNOWN, JobState.PARKED, JobState.REJECTED, JobState.LOST})

@@ -36,7 +36,7 @@ from batchrun.queue.rescue import Rescue
 from batchrun.queue.rows import job_of, known_job_of, twin_of
 from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
-from batchrun.queue.submits import Moment, begin_submits
+from batchrun.queue.submits import TWINS, Moment, begin_submits
 
 T = TypeVar("T")
 
@@ -223,16 +223,20 @@ class Queue:
 
     # ------------------------------------------------------------------ twins
 
-    async def twins(self, job: Job, count: int = 20) -> list[Twin]:
-        """Other jobs whose clip is, or will be, exactly what this one asks for; finished ones first."""
-        params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": count}
+    async def twins(self, job: Job) -> list[Twin]:
+        """What became, or is becoming, of this very request under any name: clips first, then what is under way."""
+        params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": TWINS}
         return [twin_of(row, self.real_path) for row in await self.read(lambda: ask("twins", **params))]
 
     async def finish_copied(self, job: Job, twin: Twin) -> None:
         """The twin's clip stands under this job's name too. Raises LostLeaseError."""
         await self._guarded(
-            "job_copied", job_id=job.job_id, sha256=twin.placed_sha256, size_bytes=twin.size_bytes, facts=twin.facts
+            "job_copied", job_id=job.job_id, sha256=twin.clip_sha256, size_bytes=twin.size_bytes, facts=twin.facts
         )
+
+    async def outdate(self, job: Job) -> None:
+        """The job asks for something else than was planned: it waits for the next plan. Raises LostLeaseError."""
+        await self._guarded("job_outdated", job_id=job.job_id)
 
     # ------------------------------------------------------------------ submit
 

@@ -1,9 +1,10 @@
 """The one transaction that spends: lease, slot, rate, caps, reservation and intent, together or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from batchrun.clock import day_of
+from batchrun.queue.failures import ends_the_request
 from batchrun.queue.ledger import Books, CapCheck, Move, move, up_to_date
 from batchrun.queue.records import (
     Cap,
@@ -16,10 +17,12 @@ from batchrun.queue.records import (
     TooManyUnknown,
     TwinFirst,
 )
-from batchrun.queue.script import Script, ask, ask_one
+from batchrun.queue.script import Row, Script, ask, ask_one
+from batchrun.queue.states import NOT_ENDED, JobState
 
 MINUTE_MS = 60_000
-_TWINS = 20
+TWINS = 20
+"""So many namesakes of a request are looked at."""
 # A start whose answer never came counts for the minute this long.
 _UNANSWERED_MS = 3 * MINUTE_MS
 
@@ -95,8 +98,14 @@ def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, moment: Mo
 
 def _twin(request: SubmitRequest) -> Script[TwinFirst | None]:
     """Looked at in the spending transaction: two jobs that ask for the same clip may stand in line together."""
-    rows = yield from ask("twins", job_id=request.job_id, revision_id=request.revision_id, count=_TWINS)
-    return TwinFirst() if any(row["job_id"] not in request.spurned for row in rows) else None
+    rows = yield from ask("twins", job_id=request.job_id, revision_id=request.revision_id, count=TWINS)
+    return TwinFirst() if any(_stands_before(row, request.spurned) for row in rows) else None
+
+
+def _stands_before(row: Row, spurned: Collection[int]) -> bool:
+    if row["verdict"] == JobState.DONE:
+        return row["job_id"] not in spurned
+    return row["verdict"] in NOT_ENDED or ends_the_request(row["verdict"], row["failed_attempts"])
 
 
 def _last_day(batch_id: int) -> Script[str]:

@@ -62,6 +62,8 @@ async def buy(carried: Carried) -> Ending | None:
         return Ending.CAPPED
     try:
         upload = await _upload(carried)
+    except PictureChangedError as error:
+        return await _plan_again(carried, str(error))
     except (PictureError, RefusedError) as error:
         return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, str(error))
     except NotAllowedError:
@@ -147,8 +149,21 @@ def _planned_picture(job: Job) -> tuple[Picture, bytes]:
         raise PictureError("the job has no picture file")
     picture, data = read_picture(path, models()[revision.model].picture)
     if picture.sha256 != revision.image_sha256:
-        raise PictureError(f"{path} changed since the manifest was read; run again")
+        raise PictureChangedError(f"{path} changed since the manifest was read")
     return picture, data
+
+
+class PictureChangedError(PictureError):
+    """The file holds another picture than the one that was planned."""
+
+
+async def _plan_again(carried: Carried, message: str) -> Ending:
+    """Another picture is another request: the plan says whether, and for how much, it is bought."""
+    if not carried.tools.plans_again:
+        return await _fail_unbought(carried, FailureKind.PICTURE_UNUSABLE, f"{message}, again and again; run again")
+    await carried.tools.queue.outdate(carried.job)
+    carried.tell(Kind.NOTE, f"{message}: it is planned again")
+    return Ending.OUTDATED
 
 
 async def _submit(carried: Carried, request: SubmitRequest, started: Started) -> Ending | None:

@@ -1,14 +1,15 @@
-"""A clip that the queue has bought for another job is copied, and one that is being bought is waited for."""
+"""What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end."""
 
 import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from batchrun.queue.failures import ends_the_request
 from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
 from batchrun.run.tools import Carried, Ending
-from batchrun.video.download import flush, sha256_of
+from batchrun.video.download import sha256_of
 from batchrun.video.place import OccupiedError, history_path, part_path, place
 
 _LOOK_AGAIN_MS = 1000
@@ -16,15 +17,28 @@ _NEXT_RUN_MS = 3_600_000
 
 
 async def copy_twin(carried: Carried) -> Ending | None:
-    """Make the job done without money, where the queue has its clip; None when it must be bought."""
+    """End the job without money, where the queue knows its request under any name; None when it must be bought."""
     twins = await carried.tools.queue.twins(carried.job)
     for twin in twins:
-        if twin.placed_sha256 is not None:
+        if twin.clip_sha256 is not None:
             if await _copied(carried, twin):
                 return Ending.DONE
             carried.spurned |= {twin.job_id}
-    waiting = [twin for twin in twins if twin.placed_sha256 is None]
-    return await wait_for_twin(carried, waiting) if waiting else None
+    open_twins = [twin for twin in twins if twin.clip_sha256 is None and twin.failure_kind is None]
+    if open_twins:
+        return await wait_for_twin(carried, open_twins)
+    for twin in twins:
+        if twin.failure_kind is not None and ends_the_request(twin.failure_kind, twin.failed_attempts):
+            return await _fail_like(carried, twin, twin.failure_kind)
+    return None
+
+
+async def _fail_like(carried: Carried, twin: Twin, kind: str) -> Ending:
+    name = "before" if twin.job_id == carried.job.job_id else f"as {twin.batch}/{twin.key}"
+    message = f"not bought again: the same request failed {name}: {twin.failure_message or kind}"
+    await carried.tools.queue.fail_unbought(carried.job, kind, message)
+    carried.tell(Kind.FAILED, message)
+    return Ending.FAILED
 
 
 async def wait_for_twin(carried: Carried, twins: Sequence[Twin] = ()) -> Ending:
@@ -55,14 +69,27 @@ async def _finish(carried: Carried, twin: Twin) -> None:
 
 def _copy(job: Job, twin: Twin, folder: Path) -> bool:
     """Whether the twin's very bytes stand under the job's name now. Blocks."""
-    sha256 = twin.placed_sha256 or ""
+    sha256 = twin.clip_sha256 or ""
     part = part_path(job.output, f"copy-{job.job_id}")
     part.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(twin.output, part)
-    if sha256_of(part) != sha256:
-        part.unlink()
+    # In this order: a clip that is being replaced is in the history before its name is taken.
+    for source in (twin.output, history_path(folder, twin.batch, twin.key, sha256)):
+        if _taken(source, part, sha256):
+            break
+    else:
         return False
-    flush(part)
     history = history_path(folder, job.batch, job.key, job.placed_sha256)
     place(part, job.output, sha256, job.placed_sha256, history)
     return True
+
+
+def _taken(source: Path, part: Path, sha256: str) -> bool:
+    """Whether the part file holds the wanted bytes now, from this source."""
+    try:
+        shutil.copyfile(source, part)
+    except FileNotFoundError:
+        return False
+    if sha256_of(part) == sha256:
+        return True
+    part.unlink()
+    return False

@@ -42,6 +42,8 @@ SEND_WITHIN_S = 30.0
 _MAX_AHEAD = 200
 _PLANS = 5
 """Readings of one manifest that may get in each other's way before it is an error."""
+_ROUNDS = 20
+"""How often a run reads its manifests, each time because something had changed meanwhile."""
 _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
 
 
@@ -95,9 +97,10 @@ class Session:
         try:
             async with self._outside.connect_http(options.base_url, options.key, self._clock) as http:
                 client = Client(http, self._clock)
-                again = await self._is_our_account(queue, client, result)
-                while again:
-                    again = await self._round(queue, http, result)
+                if await self._is_our_account(queue, client, result):
+                    rounds = 1
+                    while await self._round(queue, http, result, is_last=rounds == _ROUNDS):
+                        rounds += 1
                 if options.kind == "paid" and not (result.halts or self._stop.drain.is_set()):
                     await audit_charges(queue, client, self._clock, self._observer)
             await self._look(queue, result)
@@ -115,12 +118,12 @@ class Session:
             result.halts[halt.kind] = halt
         return halt is None
 
-    async def _round(self, queue: Queue, http: Http, result: Result) -> bool:
-        """Collect, read, buy. Whether another round is due: a job had changed while its old text was in flight."""
+    async def _round(self, queue: Queue, http: Http, result: Result, *, is_last: bool) -> bool:
+        """Collect, read, buy. Whether another round is due: a job asks for something else than was planned."""
         client = Client(http, self._clock)
         pool = Pool(queue, self._clock, self._stop, grace_s=self._options.grace_s)
         pool.collect([batch.batch_id for batch in await queue.batches()])  # whatever is paid for, in any batch
-        tools = self._tools(queue, http, client, pool)
+        tools = self._tools(queue, http, client, pool, plans_again=not is_last)
         async with asyncio.TaskGroup() as group:
             intake = group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
             await pool.run(tools)
@@ -132,9 +135,13 @@ class Session:
         for ending, count in pool.endings.items():
             result.endings[ending] = result.endings.get(ending, 0) + count
         result.signal_number = self._stop.signal_number
-        changed = any(planned.reason is Reason.CHANGED_IN_FLIGHT for plan in result.plans.values() for planned in plan)
+        if pool.halts or self._stop.drain.is_set() or is_last:
+            return False
+        in_flight = any(
+            planned.reason is Reason.CHANGED_IN_FLIGHT for plan in result.plans.values() for planned in plan
+        )
         ended = any(pool.endings.get(ending, 0) for ending in (Ending.DONE, Ending.FAILED, Ending.REJECTED))
-        return changed and ended and not (pool.halts or self._stop.drain.is_set())
+        return (in_flight and ended) or pool.endings.get(Ending.OUTDATED, 0) > 0
 
     async def _batches_of_manifests(self, queue: Queue) -> list[int]:
         """The batches that were last read from these manifests, known before the manifests are read."""
@@ -227,7 +234,7 @@ class Session:
 
     # ------------------------------------------------------------------ tools
 
-    def _tools(self, queue: Queue, http: Http, client: Client, pool: Pool) -> Tools:
+    def _tools(self, queue: Queue, http: Http, client: Client, pool: Pool, *, plans_again: bool) -> Tools:
         options = self._options
         limits = options.limits or Limits(concurrency=2, per_minute=2)
 
@@ -268,6 +275,7 @@ class Session:
             capped=pool.cap_reached,
             folder=folder,
             keeping=starter.keeping,
+            plans_again=plans_again,
         )
         self._pace(tools, pool, limits)
         return tools

@@ -50,6 +50,8 @@ class Ending(StrEnum):
     CAPPED = "capped"
     CLOSED = "closed"
     """The run buys nothing more."""
+    OUTDATED = "outdated"
+    """What it asks for has changed: it waits for the next plan."""
     GONE = "gone"
     """Another process has it."""
 
@@ -85,6 +87,8 @@ class Tools:
     """The queue's folder: quarantine and history."""
     keeping: set["asyncio.Task[Any]"]
     """Facts being written down; a run ends only after them."""
+    plans_again: bool = True
+    """Whether the run would read the manifest once more for a job whose picture has changed."""
     put_offs: dict[int, int] = field(default_factory=dict)
     """How often each job was put off in this run."""
 

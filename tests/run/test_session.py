@@ -405,17 +405,58 @@ async def test_a_copy_that_was_stopped_before_its_record_is_recognised_and_old_c
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2)
 
 
-async def test_a_twin_that_failed_does_not_stop_the_other(shop: Shop) -> None:
+async def test_what_was_refused_for_its_content_is_not_bought_under_another_name(shop: Shop) -> None:
     shop.add("a", seed=5).add("b", seed=5)
-    watcher = Watcher()
     async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
-
-        def heal(_: Event) -> None:
-            emulator.world.dice.chances = {}
-
-        watcher.on[Kind.TASK_FAILED] = heal
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"failed": 2, "total": 2})
+        emulator.world.dice.chances = {}
+        shop.rows.clear()
+        shop.add("c", seed=5).add("d", seed=6)
+        watcher = Watcher()
         result = await run_shop(shop, emulator, watcher=watcher)
-        assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"done": 1, "failed": 1, "total": 2})
+        assert counts(result) == {"done": 1, "failed": 1, "total": 2}
+        assert len(emulator.world.submits) == 2
+        assert ["the same request failed as shop/" in event.detail for event in watcher.of(Kind.FAILED)] == [True]
+
+
+async def test_a_clip_that_was_rejected_is_not_bought_under_another_name(shop: Shop) -> None:
+    shop.add("a", seed=5)
+    async with emulated({Fault.OUTPUT_SHORT: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {}
+        shop.rows.clear()
+        shop.add("b", seed=5)
+        result = await run_shop(shop, emulator)
+        assert (counts(result), len(emulator.world.submits)) == ({"failed": 1, "total": 1}, 1)
+
+
+async def test_failed_attempts_are_counted_under_all_names(shop: Shop) -> None:
+    shop.add("a", seed=5)
+    async with emulated({Fault.TASK_FAILED: 1.0}) as emulator:
+        for name in ("b", "c", "d"):
+            await run_shop(shop, emulator)
+            shop.rows.clear()
+            shop.add(name, seed=5)
+        result = await run_shop(shop, emulator)
+        assert (counts(result), len(emulator.world.submits)) == ({"failed": 1, "total": 1}, 2)
+
+
+async def test_rows_that_swap_their_texts_are_free_and_so_is_the_way_back(shop: Shop) -> None:
+    shop.add("a", seed=5, prompt="It turns").add("b", seed=5, prompt="It falls")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        first, second = shop.output("a").read_bytes(), shop.output("b").read_bytes()
+        assert first != second
+        forth = list(shop.rows)
+        back = [forth[0].replace("turns", "falls"), forth[1].replace("falls", "turns")]
+        for rows, a, b in ((back, second, first), (forth, first, second), (back, second, first)):
+            shop.rows = rows
+            shop.write()
+            result = await run_shop(shop, emulator)
+            assert (code_of(result), result.bought) == (ExitCode.DONE, 0)
+            assert (shop.output("a").read_bytes(), shop.output("b").read_bytes()) == (a, b)
+        assert len(emulator.world.submits) == 2
 
 
 async def test_a_job_whose_twin_is_unknown_is_left_to_a_person_too(shop: Shop) -> None:
@@ -427,6 +468,32 @@ async def test_a_job_whose_twin_is_unknown_is_left_to_a_person_too(shop: Shop) -
 
 
 # ---------------------------------------------------------------------- what changed
+
+
+async def test_a_picture_that_changes_between_plan_and_upload_is_planned_again(shop: Shop) -> None:
+    shop.add("a", seed=1).add("b", seed=2)
+    watcher = Watcher()
+
+    def change(_: Event) -> None:
+        if len(watcher.of(Kind.PLANNED)) == 1:
+            make_picture(shop.folder / "pics" / "a.png", seed=99)
+
+    watcher.on[Kind.PLANNED] = change
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 2, 2)
+        assert (await run_shop(shop, emulator)).bought == 0  # what was sent is what is there
+
+
+async def test_a_picture_that_never_stands_still_ends_as_a_failure(shop: Shop) -> None:
+    shop.add("a", seed=1)
+    watcher = Watcher()
+    watcher.on[Kind.PLANNED] = lambda _: make_picture(shop.folder / "pics" / "a.png", seed=1000 + len(watcher.events))
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"failed": 1, "total": 1})
+        assert "changed since the manifest was read, again and again" in watcher.of(Kind.FAILED)[-1].detail
+        assert len(emulator.world.submits) == 0
 
 
 async def test_exactly_what_changed_is_bought(shop: Shop) -> None:

@@ -48,4 +48,5 @@ async def test_no_table_is_walked(tmp_path: Path, name: str) -> None:
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names, 1))]
     connection.close()
     walks = [step for step in plan if step.startswith("SCAN") and "USING" not in step]
-    assert [step for step in walks if step.split()[1] not in SMALL and "CONSTANT" not in step] == []
+    large = [step for step in walks if step.split()[1] not in SMALL and "CONSTANT" not in step]
+    assert [step for step in large if not step.startswith("SCAN (subquery")] == []  # each with a LIMIT of its own

@@ -47,8 +47,7 @@ SELECT j.job_id, j.key, j.state, j.output_path, j.file_sha256, j.placed_sha256, 
        r.fingerprint, r.fp_version, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s,
        r.image_sha256, r.image_url, r.take,
        a.output_url, a.finished_ms AS attempt_finished_ms,
-       (SELECT count(*) FROM attempts t JOIN revisions tr ON tr.revision_id = t.revision_id
-        WHERE t.job_id = j.job_id AND tr.fingerprint = r.fingerprint AND t.state = 'failed'
+       (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
           AND coalesce(t.code, 0) <> 1407) AS failed_attempts
 FROM jobs j
 JOIN revisions r ON r.revision_id = j.revision_id
@@ -147,8 +146,7 @@ SELECT j.job_id, j.batch_id, b.name AS batch, j.key, j.state, j.priority, j.pric
        a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.output_url,
        a.price_usd_micros AS attempt_price_usd_micros,
        u.attempt_id AS upload_attempt_id, u.url AS upload_url, u.uploaded_ms,
-       (SELECT count(*) FROM attempts t JOIN revisions tr ON tr.revision_id = t.revision_id
-        WHERE t.job_id = j.job_id AND tr.fingerprint = r.fingerprint AND t.state = 'failed'
+       (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
           AND coalesce(t.code, 0) <> 1407) AS failed_attempts
 FROM jobs j
 JOIN batches b ON b.batch_id = j.batch_id
@@ -173,17 +171,31 @@ SELECT EXISTS (
 
 -- ---------------------------------------------------------------- twins: never bought twice, across names
 
--- Other jobs of the queue whose clip is, or will be, exactly what this job asks for: finished ones first.
+-- What the queue knows of this job's very request: finished clips, of this job's past too; then what is in flight for
+-- other jobs; then how it failed.
 -- name: twins
-SELECT j.job_id, j.key, b.name AS batch, j.state, j.output_path, j.placed_sha256, j.file_bytes, j.file_facts,
-       j.not_before_ms
-FROM revisions mine
-JOIN revisions r ON r.fingerprint = mine.fingerprint AND r.fp_version = mine.fp_version
-JOIN jobs j ON j.job_id = r.job_id AND j.revision_id = r.revision_id
-JOIN batches b ON b.batch_id = j.batch_id
-WHERE mine.revision_id = :revision_id AND mine.take = 1 AND j.job_id <> :job_id
-  AND j.state IN ('done', 'submitting', 'unknown', 'parked', 'running', 'downloading')
-ORDER BY CASE j.state WHEN 'done' THEN 0 ELSE 1 END, j.job_id LIMIT :count;
+SELECT * FROM (
+    SELECT o.verdict, j.job_id, j.key, b.name AS batch, j.output_path, o.file_sha256, o.file_bytes, o.file_facts,
+           NULL AS not_before_ms, NULL AS message, 0 AS failed_attempts
+    FROM outcomes o JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id
+    WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
+      AND o.verdict = 'done' ORDER BY o.job_id LIMIT :count)
+UNION ALL
+SELECT * FROM (
+    SELECT j.state, j.job_id, j.key, b.name, j.output_path, NULL, NULL, NULL, j.not_before_ms, NULL, 0
+    FROM attempts a JOIN jobs j ON j.job_id = a.job_id AND j.attempt_id = a.attempt_id
+    JOIN batches b ON b.batch_id = j.batch_id
+    WHERE a.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
+      AND j.job_id <> :job_id AND j.state IN ('submitting', 'unknown', 'parked', 'running', 'downloading')
+    LIMIT :count)
+UNION ALL
+SELECT * FROM (
+    SELECT o.verdict, j.job_id, j.key, b.name, j.output_path, NULL, NULL, NULL, NULL, o.message,
+           (SELECT count(*) FROM attempts t WHERE t.fingerprint = o.fingerprint AND t.state = 'failed'
+              AND coalesce(t.code, 0) <> 1407)
+    FROM outcomes o JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id
+    WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
+      AND o.verdict <> 'done' LIMIT :count);
 
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
@@ -244,10 +256,10 @@ SELECT max(day) AS day FROM (
 
 -- name: insert_attempt
 INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_id, day, price_usd_micros, state,
-    image_url, submitted_ms, send_by_ms, server_ahead_ms)
+    image_url, submitted_ms, send_by_ms, server_ahead_ms, fingerprint)
 SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :day, :price_usd_micros, 'submitting',
-    :image_url, :now_ms, :send_by_ms, :server_ahead_ms
-FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+    :image_url, :now_ms, :send_by_ms, :server_ahead_ms, r.fingerprint
+FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.job_id = :job_id AND j.state = 'queued' AND j.outdated = 0 AND j.revision_id = :revision_id
   AND j.lease_run_id = :run_id AND NOT EXISTS (SELECT 1 FROM attempts x WHERE x.attempt_id = :attempt_id)
 RETURNING attempt_id;
@@ -359,6 +371,11 @@ UPDATE jobs SET state = 'failed', failure_kind = :kind, failure_message = :messa
     finished_ms = :now_ms, lease_run_id = NULL
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state IN ('submitting', 'unknown', 'parked', 'running')
 RETURNING job_id;
+
+-- What it asks for is not what was planned: it waits until its manifest is read again.
+-- name: job_outdated
+UPDATE jobs SET outdated = 1, changed_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND state = 'queued' AND lease_run_id = :run_id RETURNING job_id;
 
 -- A job that fails before it is bought: its picture cannot be used any more.
 -- name: job_failed_unbought
