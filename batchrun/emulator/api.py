@@ -33,7 +33,7 @@ API = "/api/v3"
 _TICKET_MS = 600_000
 _MAX_PAGE = 100
 _PREDICTION = re.compile(rf"{API}/predictions/(?P<id>[^/]+)(?:/result)?")
-_CUT = Reply(cut=True)
+_CUT, _STALL = Reply(cut=True), Reply(stall=True)
 _NO_PERMISSION = "permission_denied"
 _SUBMIT_FAULTS = (
     Fault.SUBMIT_DROP_BEFORE,
@@ -42,10 +42,21 @@ _SUBMIT_FAULTS = (
     Fault.SUBMIT_500,
     Fault.SUBMIT_502_AFTER,
     Fault.SUBMIT_504_AFTER,
+    Fault.SUBMIT_STALL,
     Fault.SUBMIT_NO_ID,
+    Fault.SUBMIT_HTML,
     Fault.SUBMIT_TRUNCATED,
     Fault.SUBMIT_429,
     Fault.SUBMIT_NO_CREDIT,
+)
+_POLL_FAULTS = (
+    Fault.POLL_500,
+    Fault.POLL_429,
+    Fault.POLL_DROP,
+    Fault.POLL_STALL,
+    Fault.POLL_HTML,
+    Fault.POLL_TRUNCATED,
+    Fault.POLL_404,
 )
 
 
@@ -118,6 +129,8 @@ class Api:
         return replace(reply, headers={**reply.headers, "Date": http_date(self._world.clock.now_ms())})
 
     def _routed(self, method: str, path: str, body: bytes) -> Reply:
+        if self._world.dice.throw(Fault.OUTAGE):
+            return html_page(503)
         prediction = _PREDICTION.fullmatch(path)
         if prediction is not None and method == "GET":
             return self._result(prediction["id"])
@@ -148,6 +161,8 @@ class Api:
                 return _CUT
             case Fault.SUBMIT_500:
                 return envelope(None, 500, 500, "internal error")
+            case Fault.SUBMIT_HTML:
+                return html_page(200)
             case Fault.SUBMIT_429:
                 raise RefusedRequestError(429, 429, "too many requests, please try again later", retry_after_s=1)
             case Fault.SUBMIT_NO_CREDIT:
@@ -161,17 +176,19 @@ class Api:
             self._world.add_stranger({"prompt": f"A picture of somebody else, {number}", "image": picture})
 
     def _result(self, task_id: str) -> Reply:
-        fault = self._world.dice.throw(
-            Fault.POLL_500, Fault.POLL_DROP, Fault.POLL_HTML, Fault.POLL_TRUNCATED, Fault.POLL_404
-        )
+        fault = self._world.dice.throw(*_POLL_FAULTS)
         task = self._world.tasks.get(task_id)
         if task is None or fault is Fault.POLL_404:
             raise RefusedRequestError(404, 404, "Prediction not found")
         match fault:
             case Fault.POLL_500:
                 return envelope(None, 500, 500, "internal error")
+            case Fault.POLL_429:
+                raise RefusedRequestError(429, 429, "too many requests, please try again later", retry_after_s=1)
             case Fault.POLL_DROP:
                 return _CUT
+            case Fault.POLL_STALL:
+                return _STALL
             case Fault.POLL_HTML:
                 return html_page(200)
             case Fault.POLL_TRUNCATED:
@@ -215,8 +232,11 @@ class Api:
     # ------------------------------------------------------------------ uploads
 
     def _ticket(self, body: bytes) -> Reply:
-        if self._world.dice.throw(Fault.TICKET_500):
-            return envelope(None, 500, 500, "internal error")
+        match self._world.dice.throw(Fault.TICKET_500, Fault.TICKET_429):
+            case Fault.TICKET_500:
+                return envelope(None, 500, 500, "internal error")
+            case Fault.TICKET_429:
+                raise RefusedRequestError(429, 429, "upload quota exceeded", retry_after_s=1)
         asked = json_object(body)
         name, content_type = str(asked.get("filename", "")), str(asked.get("content_type"))
         size_bytes = whole_number(asked, "size", 0)
@@ -278,6 +298,8 @@ def _after(fault: Fault | None, reply: Reply) -> Reply:
             return html_page(502)
         case Fault.SUBMIT_504_AFTER:
             return html_page(504)
+        case Fault.SUBMIT_STALL:
+            return _STALL
         case Fault.SUBMIT_NO_ID:
             return envelope({"status": "created", "outputs": []})
         case Fault.SUBMIT_TRUNCATED:

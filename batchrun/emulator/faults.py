@@ -9,6 +9,8 @@ from enum import StrEnum
 class Fault(StrEnum):
     """One thing that goes wrong. The first word says where."""
 
+    OUTAGE = "outage"
+    """Whatever the API is asked: a gateway's HTML page with 503. Nothing is created."""
     SUBMIT_DROP_BEFORE = "submit_drop_before"
     """The connection closes before the request is looked at: nothing is created."""
     SUBMIT_DROP_AFTER = "submit_drop_after"
@@ -21,12 +23,16 @@ class Fault(StrEnum):
     """Created and charged, then a gateway's HTML page with 502."""
     SUBMIT_504_AFTER = "submit_504_after"
     """Created and charged, then a gateway's HTML page with 504."""
+    SUBMIT_STALL = "submit_stall"
+    """Created and charged, then no answer at all."""
     SUBMIT_NO_ID = "submit_no_id"
     """Created and charged, then 200 without an id."""
     SUBMIT_TRUNCATED = "submit_truncated"
     """Created and charged, then 200 with half a JSON text."""
     SUBMIT_429 = "submit_429"
     """Throttled with `Retry-After: 1`; nothing is created."""
+    SUBMIT_HTML = "submit_html"
+    """A gateway's HTML page with 200; nothing is created."""
     SUBMIT_NO_CREDIT = "submit_no_credit"
     """400 with code 1407."""
     STRANGER = "stranger"
@@ -35,7 +41,11 @@ class Fault(StrEnum):
     LIST_EMPTY = "list_empty"
     """The list shows nothing, with 200."""
     POLL_500 = "poll_500"
+    POLL_429 = "poll_429"
+    """Throttled with `Retry-After: 1`."""
     POLL_DROP = "poll_drop"
+    POLL_STALL = "poll_stall"
+    """No answer at all."""
     POLL_HTML = "poll_html"
     """A gateway's HTML page with 200."""
     POLL_TRUNCATED = "poll_truncated"
@@ -51,9 +61,15 @@ class Fault(StrEnum):
     REFUND_NEVER = "refund_never"
     """Thrown when a task fails: its charge is never given back."""
     TICKET_500 = "ticket_500"
+    TICKET_429 = "ticket_429"
+    """The quota of uploads: 429 with `Retry-After: 1`."""
     PUT_500 = "put_500"
     PUT_DROP = "put_drop"
     OUTPUT_404 = "output_404"
+    OUTPUT_503 = "output_503"
+    """The storage is busy, with `Retry-After: 1`."""
+    OUTPUT_STALL = "output_stall"
+    """No answer at all."""
     OUTPUT_DROP = "output_drop"
     """The download is cut in the middle."""
     OUTPUT_HTML = "output_html"
@@ -61,6 +77,15 @@ class Fault(StrEnum):
     OUTPUT_SHORT = "output_short"
     """Half of the clip, with a Content-Length that fits it."""
 
+
+STALLS = (Fault.SUBMIT_STALL, Fault.POLL_STALL, Fault.OUTPUT_STALL)
+TRANSPORT = tuple(
+    fault
+    for fault in Fault
+    if fault.value.split("_")[0] in ("submit", "poll", "ticket", "put", "output", "list")
+    and fault not in (*STALLS, Fault.SUBMIT_NO_CREDIT, Fault.SUBMIT_NO_ID, Fault.POLL_404, Fault.LIST_EMPTY)
+)
+"""What a bad network and an overloaded gateway do, without what takes minutes each time."""
 
 PRESETS: dict[str, dict[Fault, float]] = {
     "typical": {
@@ -70,12 +95,7 @@ PRESETS: dict[str, dict[Fault, float]] = {
         Fault.OUTPUT_DROP: 0.01,
         Fault.TICKET_500: 0.005,
     },
-    "storm": {
-        fault: 0.08
-        for fault in Fault
-        if fault
-        not in (Fault.SUBMIT_NO_CREDIT, Fault.TASK_STUCK, Fault.TASK_MODERATION, Fault.POLL_404, Fault.SUBMIT_NO_ID)
-    },
+    "storm": dict.fromkeys(TRANSPORT, 0.08),
 }
 
 

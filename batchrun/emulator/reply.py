@@ -21,6 +21,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     """The connection is cut without an answer; the rest means nothing then."""
+    stall: bool = False
+    """No answer comes, and the connection stays."""
 
 
 class RefusedRequestError(Exception):

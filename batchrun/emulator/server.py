@@ -185,12 +185,12 @@ class _Skin:
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        return _sent(request, self._api.answer(request.method, request.path, request.headers, body))
+        return await _sent(request, self._api.answer(request.method, request.path, request.headers, body))
 
     async def _form(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         api = self._api.of(request.headers)
-        return _sent(request, api.guarded(request.headers, lambda: self._stored(form.get("file"))))
+        return await _sent(request, api.guarded(request.headers, lambda: self._stored(form.get("file"))))
 
     def _stored(self, field: object) -> Reply:
         if not isinstance(field, web.FileField):
@@ -203,7 +203,9 @@ class _Skin:
         return envelope(uploaded(self._store.upload_url(ticket_id), ticket.name, len(data)))
 
 
-def _sent(request: web.Request, reply: Reply) -> web.StreamResponse:
+async def _sent(request: web.Request, reply: Reply) -> web.StreamResponse:
+    if reply.stall:
+        await asyncio.Event().wait()  # until the server is closed
     if reply.cut:
         return drop(request)
     return web.Response(

@@ -1,5 +1,6 @@
 """The second origin of the emulator: where uploads are put and outputs are fetched. Never sees a key."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from batchrun.emulator.distort import random_picture
 from batchrun.emulator.faults import Dice, Fault
+from batchrun.emulator.outputs import OUTPUT_FAULTS, serve_output
 
 MAX_UPLOAD_BYTES = 200 * 1024 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,6 +40,8 @@ class Store:
     tickets: dict[str, Ticket] = field(default_factory=dict)
     keys_seen: int = 0
     """Requests that carried credentials: must stay 0."""
+    sent_bytes: int = 0
+    """Of outputs."""
 
     def ticket(self, name: str, size_bytes: int, content_type: str) -> tuple[str, Ticket]:
         """Promise a place."""
@@ -125,25 +129,19 @@ class Store:
         path = self.output_path(task_id)
         if not _NAME.fullmatch(task_id) or not path.exists():
             return web.Response(status=404, text="no such output")
-        fault = self.dice.throw(Fault.OUTPUT_404, Fault.OUTPUT_DROP, Fault.OUTPUT_HTML, Fault.OUTPUT_SHORT)
-        match fault:
-            case Fault.OUTPUT_404:
-                return web.Response(status=404, text="no such output")
-            case Fault.OUTPUT_HTML:
-                return web.Response(text="<html><body>Something went wrong</body></html>", content_type="text/html")
-            case Fault.OUTPUT_SHORT:
-                return web.Response(body=path.read_bytes()[: path.stat().st_size // 2], content_type="video/mp4")
-            case Fault.OUTPUT_DROP:
-                return await _half(request, path.read_bytes())
-        return web.FileResponse(path)
-
-
-async def _half(request: web.Request, data: bytes) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": str(len(data)), "Content-Type": "video/mp4"})
-    await response.prepare(request)
-    await response.write(data[: len(data) // 2])
-    drop(request)
-    return response
+        served = serve_output(path.read_bytes(), request.headers, self.dice.throw(*OUTPUT_FAULTS))
+        if served is None:
+            await asyncio.Event().wait()  # until the server is closed
+            return drop(request)
+        self.sent_bytes += len(served.sent)
+        headers = {**served.headers, "Content-Length": str(len(served.body))}
+        response = web.StreamResponse(status=served.status, headers=headers)
+        await response.prepare(request)
+        await response.write(served.sent)
+        if served.is_cut:
+            return drop(request)
+        await response.write_eof()
+        return response
 
 
 def drop(request: web.Request) -> web.Response:

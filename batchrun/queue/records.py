@@ -258,6 +258,8 @@ class Pace:
     stuck_after_ms: int
     send_within_s: float
     """A POST leaves this soon after its intent is written, or not at all."""
+    slots: int | None = None
+    """How many of `concurrency` are used just now; None for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def begin_submits(
         return [TooManyUnknown(unknown)] * len(requests), books
     check = CapCheck(books)
     answers = unanswered_allowed(pace, unknown) - unanswered
-    free = yield from _free_starts(pace, moment.now_ms, answers, pace.concurrency - running)
+    slots_now = pace.concurrency if pace.slots is None else min(pace.slots, pace.concurrency)
+    free = yield from _free_starts(pace, moment.now_ms, answers, slots_now - running)
     decisions: list[SubmitDecision] = []
     for request in requests:
         if free.refusal is not None:

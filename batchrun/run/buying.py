@@ -35,15 +35,11 @@ from batchrun.queue.states import AttemptState, JobState
 from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
-from batchrun.run.polling import backoff_s
+from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
 from batchrun.run.sent import inputs_of
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.place import is_foreign
 
-_THROTTLED_S = 65.0
-"""A 429 without `Retry-After`: the provider's window is a minute."""
-_PATIENCE_S = (1.0, 600.0)
-"""A `Retry-After` of a submit is believed within these bounds."""
 _SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
 
 
@@ -135,7 +131,7 @@ async def _upload(carried: Carried) -> Upload:
     picture, data = await asyncio.to_thread(_planned_picture, job)
     attempt_id = tools.new_id()
     name = f"br-{tools.queue.identity.queue_id}-{attempt_id}{_SUFFIX[picture.content_type]}"
-    url = await carried.free(lambda: uploads.upload(tools.client, name, data, picture.content_type))
+    url = await carried.free(lambda: uploads.upload(tools.client, name, data, picture.content_type), UPLOAD)
     upload = Upload(attempt_id=attempt_id, url=url, uploaded_ms=tools.clock.now_ms())
     await tools.queue.record_upload(job, upload)
     carried.tell(Kind.UPLOADED)
@@ -185,7 +181,7 @@ async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutco
             return await _refused(carried, attempt_id, outcome)
         case NotSent(message):
             tools.health.failed(message)
-            retry_ms = tools.clock.now_ms() + int(1000 * backoff_s(2, tools.chance.random(), None))
+            retry_ms = tools.clock.now_ms() + int(1000 * NOT_SENT.wait_s(1, tools.chance.random()))
             await tools.queue.record_nothing_created(attempt_id, AttemptState.VOID, None, message, retry_ms, "not_sent")
             carried.tell(Kind.NOT_SENT, message)
             tools.starter.slot_freed()
@@ -217,6 +213,7 @@ async def _accepted(carried: Carried, request: SubmitRequest, prediction: Predic
 
 async def _unknown(carried: Carried, attempt_id: str, message: str) -> Ending:
     await carried.tools.queue.record_unknown(attempt_id, message)
+    carried.tools.health.failed(message)
     carried.tell(Kind.UNKNOWN, message)
     carried.tools.starter.slot_freed()
     return Ending.UNKNOWN
@@ -240,12 +237,9 @@ async def _refused(carried: Carried, attempt_id: str, refused: Refused) -> Endin
     if refused.kind is RefusalKind.REQUEST:
         retry_ms = None
     elif refused.kind is RefusalKind.THROTTLED:
-        delay_s = refused.retry_after_s
-        if delay_s is None:
-            delay_s = _THROTTLED_S * (1 + tools.chance.random() / 10)
-        delay_s = min(max(delay_s, _PATIENCE_S[0]), _PATIENCE_S[1])
+        delay_s = throttled_wait_s(refused.retry_after_s, tools.chance.random())
         retry_ms = now_ms + int(delay_s * 1000)
-        tools.starter.hold(delay_s)
+        tools.starter.throttled(delay_s)
         tools.health.failed(message)  # a provider that throttles for ever is as good as none
     else:
         tools.halt(halt_of_refusal(refused.kind, message))

@@ -11,16 +11,13 @@ from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderEr
 from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import Job
 from batchrun.run.events import Kind
-from batchrun.run.polling import backoff_s
+from batchrun.run.retry import BROKEN, DOWNLOAD
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
 from batchrun.video.check import ClipFacts, check_clip
-from batchrun.video.download import PartFile, download, flush, sha256_of
+from batchrun.video.download import Download, PartFile, flush, sha256_of
 from batchrun.video.place import OccupiedError, history_path, part_path, place, quarantine_path, remove_parts
 
-_DOWNLOADS = 8
-"""Downloads in one go of a clip that arrives broken."""
-_BROKEN_CEILING_S = 5.0
 _SAME_BYTES = 4
 """So often the very same bytes must come before the clip itself, and not its way here, is called broken."""
 _RETENTION_SLACK_MS = 3_600_000
@@ -65,9 +62,10 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
     """
     seen: Counter[str] = Counter()
     fresh = part.with_name(f"{part.name}.{carried.tools.queue.run_id}")
+    download = Download(carried.tools.clock, carried.tools.http.stream, fresh)
     last = ""
-    for downloads in range(1, _DOWNLOADS + 1):
-        got = await carried.free(lambda: _download(carried, fresh), is_api=False)
+    for downloads in range(1, BROKEN.tries + 1):
+        got = await carried.free(lambda: _download(carried, download), DOWNLOAD, is_api=False)
         carried.tell(Kind.DOWNLOADED)
         try:
             facts = await asyncio.to_thread(_checked, got, part, carried.job.revision.duration_s)
@@ -86,16 +84,16 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
                 await carried.tools.book.add(carried.job, carried.attempt.attempt_id, part)
             return
         carried.fresh_url = False
-        await carried.tools.clock.sleep(backoff_s(downloads, carried.tools.chance.random(), None, _BROKEN_CEILING_S))
+        await carried.tools.clock.sleep(BROKEN.wait_s(downloads, carried.tools.chance.random()))
     raise TryLaterError(f"download: {last}")
 
 
-async def _download(carried: Carried, part: Path) -> PartFile:
+async def _download(carried: Carried, download: Download) -> PartFile:
     """From the known address, or from a fresh one where that does not work any more."""
     attempt, tools = carried.attempt, carried.tools
     if carried.fresh_url and attempt.output_url:
         try:
-            return await download(tools.clock, tools.http.stream, attempt.output_url, part)
+            return await download.fetch(attempt.output_url)
         except NotFoundError:
             carried.fresh_url = False
     try:
@@ -110,7 +108,7 @@ async def _download(carried: Carried, part: Path) -> PartFile:
         carried.job = replace(carried.job, attempt=replace(attempt, output_url=url))
     carried.fresh_url = True
     try:
-        return await download(tools.clock, tools.http.stream, url, part)
+        return await download.fetch(url)
     except NotFoundError as error:
         raise TryLaterError(str(error)) from error
 

@@ -20,7 +20,7 @@ from batchrun.run.evidence import Verdict
 from batchrun.run.frames import Candidate, Threshold, Wanted, learn, match
 from batchrun.run.sweeps import Sweep
 from batchrun.video.boxes import BrokenClipError
-from batchrun.video.download import download, sha256_of
+from batchrun.video.download import Download, sha256_of
 from batchrun.video.looks import FirstFrame, Look, NoLookError, first_frame, look_of_picture
 
 ENOUGH_PAIRS = 60
@@ -140,7 +140,7 @@ class FirstFrames:
             outputs = prediction.outputs or (await self.client.result(prediction.prediction_id)).outputs
             if not outputs:
                 return None
-            await download(self.clock, self.http.stream, outputs[0], part, _MAX_CLIP_BYTES)
+            await Download(self.clock, self.http.stream, part, _MAX_CLIP_BYTES).fetch(outputs[0])
             return await asyncio.to_thread(first_frame, part)
         except (NotFoundError, RefusedError, UnsafeUrlError, BrokenClipError, OSError):
             return None

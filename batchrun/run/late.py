@@ -11,7 +11,7 @@ from batchrun.run.retry import failure_kind
 from batchrun.run.tools import Tools
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
-from batchrun.video.download import download, flush
+from batchrun.video.download import Download, flush
 from batchrun.video.place import late_path
 
 
@@ -58,7 +58,7 @@ async def _keep(tools: Tools, late: LateAttempt, prediction: Prediction) -> Path
         raise TryLaterError("late clip: the provider names no output")
     final = late_path(tools.folder, late.batch, late.key, late.attempt_id)
     part = final.with_name(f".{final.name}.{tools.queue.run_id}.part")
-    got = await download(tools.clock, tools.http.stream, prediction.outputs[0], part)
+    got = await Download(tools.clock, tools.http.stream, part).fetch(prediction.outputs[0])
     try:
         await asyncio.to_thread(_place, got.path, final, late.duration_s)
     except BrokenClipError as error:

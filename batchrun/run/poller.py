@@ -10,7 +10,8 @@ from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, Prediction, Progress, ProviderError, TryLaterError
 from batchrun.run.health import Health
-from batchrun.run.polling import backoff_s, next_check_s
+from batchrun.run.polling import next_check_s
+from batchrun.run.retry import POLL
 
 MAX_CHECKS_A_SECOND = 50.0
 
@@ -80,9 +81,11 @@ class Poller:
                 continue
 
     async def _check(self, watch: _Watch) -> None:
+        await self.health.ready()
         try:
             prediction = await self.client.result(watch.prediction_id)
         except NotAllowedError as error:
+            self.health.worked()
             if not watch.future.done():
                 watch.future.set_exception(error)
             return
@@ -106,7 +109,9 @@ class Poller:
         if isinstance(error, TryLaterError):
             retry_after_s = error.retry_after_s
             self.health.failed(str(error))
-        wait_s = backoff_s(watch.failures, self.chance.random(), retry_after_s)
+        else:
+            self.health.worked()  # a refusal is an answer
+        wait_s = POLL.wait_s(watch.failures, self.chance.random(), retry_after_s)
         self._schedule(watch, max(wait_s, self.floor_s))
         self._give_up_when_stuck(watch, str(error))
 

@@ -148,6 +148,7 @@ class Pool:
                 services = [
                     group.create_task(tools.starter.run(), name="starter"),
                     group.create_task(tools.poller.run(), name="poller"),
+                    group.create_task(tools.health.run(), name="breaker"),
                     group.create_task(self._renew(), name="lease"),
                     group.create_task(tools.reconciler.run(), name="reconciler"),
                     group.create_task(self._collect_late(tools), name="late clips"),

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
-from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError, TryLaterError
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, Progress, ProviderError, TryLaterError
 from batchrun.queue.answers import Recorded
 from batchrun.queue.records import OpenSubmit
 from batchrun.queue.states import AttemptState
@@ -26,6 +26,8 @@ _SWEEPS = 3
 _SWEEPS_IN_SETTLE = 5
 _HOPELESS_AFTER = 3
 """So many sweeps in a row that the provider refuses: it has no list for us."""
+_CLIP_S = 3600.0
+"""So long a run waits for the clip of a prediction that may be ours; tasks take minutes, the slowest of them an hour."""
 _SHOWN_CANDIDATES = 5
 _UNAUTHORIZED = 401
 
@@ -49,6 +51,8 @@ class _Watch:
     """A sweep has ended, however."""
     promising: bool = True
     """The evidence so far speaks for a decision; only time is missing."""
+    clip_to_come: bool = False
+    """A prediction that may be this attempt's is still worked on: its first frame may tell."""
 
     def swept(self, now_s: float) -> None:
         """One more complete sweep."""
@@ -160,7 +164,9 @@ class Reconciler:
             return
         self._refusals = 0
         for attempt in wanted:
-            self._watches[attempt.attempt_id].swept(self.clock.monotonic_s())
+            watch = self._watches[attempt.attempt_id]
+            watch.swept(self.clock.monotonic_s())
+            watch.clip_to_come = self.matcher is not None and _is_worked_on(attempt, verdict, sweep)
             prediction_id = verdict.found.get(attempt.attempt_id) or seen.get(attempt.attempt_id)
             await self._settle(attempt, verdict, sweep, prediction_id)
 
@@ -187,7 +193,7 @@ class Reconciler:
                 self._tell(Kind.NOT_SENT, attempt, message)
                 await self.queue.doubts.wake_twins()
                 self.moved()
-        elif self._is_exhausted(attempt) and not attempt.parked:
+        elif not attempt.parked and self._is_exhausted(attempt):
             await self._park(attempt, self._why_undecided(attempt, verdict))
 
     async def _adopt(self, attempt: OpenAttempt, prediction_id: str) -> None:
@@ -241,6 +247,8 @@ class Reconciler:
         if watch is None:
             return False
         waited_s = self.clock.monotonic_s() - watch.since_s
+        if watch.clip_to_come and waited_s < _CLIP_S:
+            return False
         enough = self._has_waited(attempt, watch) and watch.sweeps > _SWEEPS
         return enough or waited_s > 2 * self.settle_s + 120
 
@@ -276,3 +284,9 @@ class Reconciler:
 
     def _tell(self, kind: Kind, attempt: OpenAttempt, detail: str) -> None:
         self.observer(Event(kind, attempt.batch, attempt.key, detail))
+
+
+def _is_worked_on(attempt: OpenAttempt, verdict: Verdict, sweep: Sweep) -> bool:
+    """Whether a clip that would tell whose it is has yet to come."""
+    possible = verdict.unclear.get(attempt.attempt_id, ())
+    return any(one.progress is Progress.RUNNING for one in sweep.listed if one.prediction_id in possible)

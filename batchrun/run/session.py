@@ -238,7 +238,8 @@ class Session:
         options = self._options
         limits = options.limits or Limits(concurrency=2, per_minute=2)
 
-        observe, health = self._observing(pool), self._health(pool)
+        observe = self._observing(pool)
+        health = self._health(client, pool, observe)
         poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._outside.chance)
         folder = options.queue_path.resolve().parent
         book = LookBook(queue)
@@ -251,6 +252,7 @@ class Session:
             _pace(limits),
             observe,
             hopeful=reconciler.hopeful,
+            health=health,
             disk=DiskGuard(folder, self._clock),
             halt=pool.halt,
             server_ahead_ms=lambda: client.server_ahead_ms,
@@ -287,13 +289,20 @@ class Session:
 
         return observe
 
-    def _health(self, pool: Pool) -> Health:
+    def _health(self, client: Client, pool: Pool, observe: Observer) -> Health:
         give_up_s = self._options.give_up_after_s
 
         def outage(message: str) -> None:
             pool.halt(Halt(HaltKind.UNAVAILABLE, f"no answer for {give_up_s:.0f} s: {message}"))
 
-        return Health(self._clock, outage, give_up_s)
+        return Health(
+            self._clock,
+            self._outside.chance,
+            outage,
+            client.balance,
+            lambda text: observe(Event(Kind.WAITING, detail=text)),
+            give_up_s,
+        )
 
     def _pace(self, tools: Tools, pool: Pool, limits: Limits) -> None:
         tools.starter.pace = _pace(limits)

@@ -29,6 +29,8 @@ from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.halts import Halt, HaltKind
+from batchrun.run.health import Health
+from batchrun.run.pace import Throttle
 
 _LOOK_AGAIN_S = 1.0
 """Another process may have given a slot back; nobody tells us."""
@@ -108,6 +110,7 @@ class Starter:
     """Facts being written down; a run ends only after them."""
     hopeful: Callable[[], Awaitable[bool]] | None = None
     """Whether submits of unknown outcome may still be settled by themselves."""
+    health: Health | None = None
     disk: DiskGuard | None = None
     halt: Callable[[Halt], None] = lambda _: None
     server_ahead_ms: Callable[[], int | None] = lambda: None
@@ -117,6 +120,7 @@ class Starter:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _hold_until_s: float = 0.0
+    _throttle: Throttle = field(default_factory=Throttle)
     _said: str = ""
 
     async def start(self, request: SubmitRequest) -> SubmitDecision:
@@ -145,10 +149,14 @@ class Starter:
         """A prediction of this run has ended, or a submit has its answer."""
         self._wake.set()
 
-    def hold(self, delay_s: float) -> None:
-        """Start nothing for a while: the provider said so."""
-        self._hold_until_s = max(self._hold_until_s, self.clock.monotonic_s() + delay_s)
-        self._say(f"the provider asked for {delay_s:.0f} s of patience")
+    def throttled(self, hold_s: float = 0.0) -> None:
+        """The provider said that it is too much: start nothing for a while, and more slowly then."""
+        now_s = self.clock.monotonic_s()
+        self._throttle = self._throttle.lowered(now_s)
+        self._hold_until_s = max(self._hold_until_s, now_s + hold_s)
+        pace = self._throttle.paced(self.pace, now_s)
+        pause = f"no submits for {hold_s:.0f} s, then " if hold_s else ""
+        self._say(f"the provider throttles: {pause}at most {pace.slots} at once and {pace.per_minute} a minute for now")
 
     async def run(self) -> None:
         """Serve the line, until cancelled."""
@@ -165,6 +173,10 @@ class Starter:
             if (hold_s := self._hold_until_s - self.clock.monotonic_s()) > 0:
                 self._put_back(group)
                 await self._sleep(hold_s)
+                continue
+            if self.health is not None and self.health.is_open:  # a POST into an outage ends as an unknown outcome
+                self._put_back(group)
+                await self.health.closed()
                 continue
             not_yet = await self._serve(group)
             if not_yet is not None:
@@ -188,7 +200,8 @@ class Starter:
             self.halt(full)
             return await self._tell(group, [Closed()] * len(group))
         requests = [request for _, _, request, _ in group]
-        decisions = await self.queue.begin_submits(requests, self.pace, self.server_ahead_ms())
+        pace = self._throttle.paced(self.pace, self.clock.monotonic_s())
+        decisions = await self.queue.begin_submits(requests, pace, self.server_ahead_ms())
         if isinstance(decisions[0], TooManyUnknown) and self.hopeful is not None and await self.hopeful():
             self._say(
                 f"{decisions[0].count} submits with unknown outcome: looking for them before anything new is bought"

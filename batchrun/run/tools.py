@@ -1,6 +1,7 @@
 """What the steps of a job share: the run's tools, and the job that is being carried."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
-from batchrun.provider.outcome import TryLaterError
+from batchrun.provider.outcome import ProviderError, TryLaterError
 from batchrun.queue.records import Attempt, Cap, CapReached, Job
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
@@ -20,15 +21,12 @@ from batchrun.run.first_frames import LookBook
 from batchrun.run.halts import Halt
 from batchrun.run.health import Health
 from batchrun.run.poller import Poller
-from batchrun.run.polling import backoff_s
 from batchrun.run.reconcile import Reconciler
+from batchrun.run.retry import RetryRule
 from batchrun.run.starter import Starter
 
 T = TypeVar("T")
 
-_FREE_TRIES = 12
-_FREE_CEILING_S = 10.0
-"""Uploads and downloads of one go; both cost nothing and go on in a later run."""
 _PUT_OFF_S = 60.0
 _PUT_OFFS = 2
 _NEXT_RUN_S = 3600.0
@@ -123,32 +121,43 @@ class Carried:
         task.add_done_callback(self.tools.keeping.discard)
         return await asyncio.shield(task)
 
-    async def free(self, request: Callable[[], Coroutine[Any, Any, T]], *, is_api: bool = True) -> T:
+    async def free(self, request: Callable[[], Coroutine[Any, Any, T]], rule: RetryRule, *, is_api: bool = True) -> T:
         """A request that costs nothing, tried again with growing pauses.
 
         Args:
             request: makes the request.
+            rule: how often, and how long the pauses are.
             is_api: its trouble is the provider's; a single clip that cannot be downloaded is not an outage.
 
         Raises:
             TryLaterError: it did not work often enough for now.
         """
         tools = self.tools
-        tries = 0
-        while True:
+        for tries in itertools.count(1):
             try:
-                value = await request()
+                return await (self._heard(request) if is_api else request())
             except TryLaterError as error:
-                tries += 1
-                if is_api:
-                    tools.health.failed(str(error))
-                if tries == _FREE_TRIES:
+                if tries == rule.tries:
                     raise
-                await tools.clock.sleep(backoff_s(tries, tools.chance.random(), error.retry_after_s, _FREE_CEILING_S))
-            else:
-                if is_api:
-                    tools.health.worked()
-                return value
+                await tools.clock.sleep(rule.wait_s(tries, tools.chance.random(), error.retry_after_s))
+        raise AssertionError("the last try returns or raises")
+
+    async def _heard(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """A request to the API, when it is there to be asked; what came of it tells how it is."""
+        health = self.tools.health
+        await health.ready()
+        try:
+            value = await request()
+        except TryLaterError as error:
+            if error.throttled:
+                self.tools.starter.throttled()
+            health.failed(str(error))
+            raise
+        except ProviderError:
+            health.worked()  # a refusal is an answer
+            raise
+        health.worked()
+        return value
 
     async def put_off(self, kind: str, message: str) -> Ending:
         """Leave the job as it is for a while, or, after some times, for the next run."""

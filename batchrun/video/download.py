@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from batchrun.provider.outcome import NotFoundError, RefusedError, TryLaterError
 MAX_CLIP_BYTES = 2 * 1024**3
 MAX_DOWNLOAD_S = 1800.0
 _GONE = (403, 404, 410)
-_OK = 200
+_OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,15})-\d{1,15}/(?P<total>\d{1,15})")
 
 Stream = Callable[
     [str, Mapping[str, str]], AbstractAsyncContextManager[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]
@@ -29,51 +31,115 @@ class PartFile:
     sha256: str
 
 
-async def download(clock: Clock, stream: Stream, url: str, part: Path, max_bytes: int = MAX_CLIP_BYTES) -> PartFile:
-    """Fetch the URL into `part`, which is overwritten.
+class Download:
+    """One clip on its way into a part file.
 
-    Raises:
-        NotFoundError: this address does not work any more; a fresh one may.
-        TryLaterError: the network or the host.
-        RefusedError: too large.
-        OSError: the disk.
+    A cut transfer is gone on with where it stopped, when the host can prove that its bytes are still the same: `Range`
+    with `If-Range` (RFC 9110, sections 13.1.5 and 14).
     """
-    try:
-        async with (
-            clock.timeout(MAX_DOWNLOAD_S),
-            stream(url, {"Accept-Encoding": "identity"}) as (status, headers, pieces),
-        ):
-            if status in _GONE:
-                raise NotFoundError(f"download: HTTP {status}")
-            if status != _OK:
-                raise TryLaterError(f"download: HTTP {status}")
-            return await _write(pieces, _length(headers), part, max_bytes)
-    except TimeoutError as error:
-        raise TryLaterError(f"download: not finished within {MAX_DOWNLOAD_S:.0f} s") from error
+
+    def __init__(self, clock: Clock, stream: Stream, part: Path, max_bytes: int = MAX_CLIP_BYTES) -> None:
+        """Into `part`, which is overwritten."""
+        self._clock = clock
+        self._stream = stream
+        self._part = part
+        self._max_bytes = max_bytes
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what has come: the next fetch begins at the first byte."""
+        self._validator: str | None = None
+        self._size_bytes = 0
+        self._total_bytes: int | None = None
+        self._digest = hashlib.sha256()
+
+    async def fetch(self, url: str) -> PartFile:
+        """The rest of the clip.
+
+        Raises:
+            NotFoundError: this address does not work any more; a fresh one may.
+            TryLaterError: the network or the host.
+            RefusedError: too large.
+            OSError: the disk.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if self._validator is not None and self._size_bytes:
+            headers |= {"Range": f"bytes={self._size_bytes}-", "If-Range": self._validator}
+        else:
+            self.restart()
+        try:
+            async with self._clock.timeout(MAX_DOWNLOAD_S), self._stream(url, headers) as (status, answered, pieces):
+                self._begin(status, answered)
+                return await self._write(pieces)
+        except TimeoutError as error:
+            raise TryLaterError(f"download: not finished within {MAX_DOWNLOAD_S:.0f} s") from error
+
+    def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Decide from the answer's head where its bytes belong."""
+        if status in _GONE:
+            raise NotFoundError(f"download: HTTP {status}")
+        if status == _PARTIAL:
+            if not self._continues(headers):
+                self.restart()
+                raise TryLaterError("download: the rest that came does not fit what is there")
+        elif status == _OK:
+            self.restart()
+            self._validator = validator_of(headers)
+            self._total_bytes = _length(headers)
+        else:
+            if status == _RANGE_REFUSED:
+                self.restart()
+            raise TryLaterError(f"download: HTTP {status}")
+        if (self._total_bytes or 0) > self._max_bytes:
+            raise RefusedError(
+                f"download: the clip has {self._total_bytes} bytes, more than the {self._max_bytes} that are accepted"
+            )
+
+    def _continues(self, headers: Mapping[str, str]) -> bool:
+        found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+        if found is None or self._validator is None:
+            return False
+        first, total_bytes = int(found["first"]), int(found["total"])
+        same_length = self._total_bytes in (None, total_bytes)
+        # A host that does not know If-Range sends the rest of whatever lies there now.
+        same_clip = validator_of(headers) == self._validator
+        self._total_bytes = total_bytes
+        return first == self._size_bytes and same_length and same_clip
+
+    async def _write(self, pieces: AsyncIterator[bytes]) -> PartFile:
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        # Writing goes to the page cache; what may take long is the flush, which the caller's thread does (`flush`).
+        with self._part.open("r+b" if self._size_bytes else "wb") as file:
+            file.seek(self._size_bytes)
+            file.truncate()
+            async for piece in pieces:
+                if self._size_bytes + len(piece) > self._max_bytes:
+                    raise RefusedError(
+                        f"download: the clip has more than the {self._max_bytes} bytes that are accepted"
+                    )
+                file.write(piece)
+                self._digest.update(piece)
+                self._size_bytes += len(piece)
+        size_bytes, total_bytes, sha256 = self._size_bytes, self._total_bytes, self._digest.hexdigest()
+        if total_bytes is not None and size_bytes != total_bytes:
+            if size_bytes > total_bytes:
+                self.restart()
+            raise TryLaterError(f"download: {size_bytes} of {total_bytes} bytes came")
+        self.restart()
+        return PartFile(self._part, size_bytes, sha256)
+
+
+def validator_of(headers: Mapping[str, str]) -> str | None:
+    """What proves that bytes at an address are the same as before: a strong ETag, else the time of the last change."""
+    etag = headers.get("ETag", "")
+    if etag.startswith('"'):
+        return etag
+    return headers.get("Last-Modified")
 
 
 def _length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
-
-
-async def _write(pieces: AsyncIterator[bytes], length_bytes: int | None, part: Path, max_bytes: int) -> PartFile:
-    if (length_bytes or 0) > max_bytes:
-        raise RefusedError(f"download: the clip has {length_bytes} bytes, more than the {max_bytes} that are accepted")
-    digest = hashlib.sha256()
-    size_bytes = 0
-    part.parent.mkdir(parents=True, exist_ok=True)
-    # Writing goes to the page cache; what may take long is the flush, which the caller's thread does (`flush`).
-    with part.open("wb") as file:
-        async for piece in pieces:
-            size_bytes += len(piece)
-            if size_bytes > max_bytes:
-                raise RefusedError(f"download: the clip has more than the {max_bytes} bytes that are accepted")
-            digest.update(piece)
-            file.write(piece)
-    if length_bytes is not None and size_bytes != length_bytes:
-        raise TryLaterError(f"download: {size_bytes} of {length_bytes} bytes came")
-    return PartFile(part, size_bytes, digest.hexdigest())
 
 
 def flush(path: Path) -> None:

@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from batchrun.emulator.api import Api
+from batchrun.emulator.faults import Dice
+from batchrun.emulator.outputs import OUTPUT_FAULTS, Served, serve_output
 from batchrun.provider.http import Http, PaidBody, RawAnswer
 from batchrun.provider.outcome import TryLaterError
 from batchrun.provider.wire import retry_after_s
 from tests.sim.machine import Process, SimClock
 
+_NEVER_S = 10.0**7
 BASE_URL = "http://127.0.0.1:9"
 
 
@@ -64,6 +67,8 @@ class SimHttp(Http):
             await self._net.travel()
             if url.startswith(BASE_URL):
                 reply = self._api.answer(method, path, headers, data)
+                if reply.stall:
+                    await asyncio.sleep(_NEVER_S)
                 status, answer, more, cut = reply.status, reply.body, reply.headers, reply.cut
             else:
                 status, answer, more, cut = 200, b"", {}, False  # a file's place: it is put there
@@ -85,14 +90,21 @@ class SimHttp(Http):
             raise TryLaterError("download: the connection was cut")
         await self._process.gate("answer.after download")
         clip = self._net.clips[self._net.duration_of(url)]
-        yield 200, {"Content-Length": str(len(clip))}, _pieces(clip)
+        served = serve_output(clip, headers, self._net.dice.throw(*OUTPUT_FAULTS))
+        if served is None:
+            await asyncio.sleep(_NEVER_S)
+            return
+        yield served.status, {**served.headers, "Content-Length": str(len(served.body))}, _pieces(served)
 
 
 class Net:
     """Delays and lost answers, by chance."""
 
-    def __init__(self, chance: random.Random, clips: Mapping[int, bytes], durations: Mapping[str, int]) -> None:
+    def __init__(
+        self, chance: random.Random, clips: Mapping[int, bytes], durations: Mapping[str, int], dice: Dice
+    ) -> None:
         self._chance = chance
+        self.dice = dice
         self._durations = durations
         self.clips = clips
         self.lossy: dict[str, float] = {}
@@ -118,8 +130,10 @@ async def _bytes_of(body: Any) -> bytes:  # noqa: ANN401
     return body or b""
 
 
-async def _pieces(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _pieces(served: Served) -> AsyncIterator[bytes]:
+    yield served.sent
+    if served.is_cut:
+        raise TryLaterError("download: ServerDisconnectedError")
 
 
 def _endpoint(method: str, path: str) -> str:

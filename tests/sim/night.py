@@ -144,7 +144,7 @@ class Night:
         )
         self.world.on_created = self._created
         self.api = Api(self.world, PlainLinks(), key=KEY, show_inputs=scenario.show_inputs, base_url=BASE_URL)
-        self.net = Net(random.Random(scenario.seed + 1), clips(), self._durations)
+        self.net = Net(random.Random(scenario.seed + 1), clips(), self._durations, self.world.dice)
         self.net.lossy = dict(scenario.lossy)
         self.new_id = seeded_ids(random.Random(scenario.seed + 2))
         self.books = Watch(folder / ".batchrun" / "queue.db", self.world, scenario, self.figures)

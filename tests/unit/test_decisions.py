@@ -11,9 +11,9 @@ from batchrun.provider.urls import check_base_url, check_follow_up, origin_of
 from batchrun.queue.answers import RefundSeen
 from batchrun.queue.failures import FailureKind, may_try_again
 from batchrun.queue.records import RefundDue
-from batchrun.run.polling import backoff_s, next_check_s
+from batchrun.run.polling import next_check_s
 from batchrun.run.refunds import judge_refund
-from batchrun.run.retry import failure_kind
+from batchrun.run.retry import BROKEN, DOWNLOAD, NOT_SENT, POLL, UPLOAD, RetryRule, failure_kind, throttled_wait_s
 
 seconds = st.floats(0, 10_000_000)
 
@@ -23,10 +23,28 @@ def test_checks_are_never_closer_than_the_floor_and_always_come(age_s: float, fl
     assert floor_s <= next_check_s(age_s, floor_s, stuck_s) <= 300
 
 
-@given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.floats(0, 1e9))
-def test_pauses_are_bounded_and_honour_the_server(failures: int, spread: float, asked_s: float | None) -> None:
-    wait_s = backoff_s(failures, spread, asked_s)
-    assert min(asked_s or 0, 3600) <= wait_s <= 3600
+@given(
+    st.sampled_from([UPLOAD, POLL, DOWNLOAD, BROKEN, NOT_SENT]),
+    st.integers(1, 100_000),
+    st.floats(0, 1),
+    st.none() | st.floats(0, 1e9),
+)
+def test_pauses_are_bounded_and_honour_the_server(
+    rule: RetryRule, failures: int, spread: float, asked_s: float | None
+) -> None:
+    wait_s = rule.wait_s(failures, spread, asked_s)
+    if asked_s is None:
+        assert 0 <= wait_s <= rule.ceiling_s
+        assert rule.wait_s(failures, 1.0) >= wait_s  # full jitter: anything up to the longest wait
+    else:
+        assert min(asked_s, 3600) <= wait_s <= 3600 * 1.1
+
+
+@given(st.floats(0, 1), st.none() | st.floats(0, 1e9))
+def test_a_throttled_submit_waits_as_it_was_told_and_never_for_long(spread: float, asked_s: float | None) -> None:
+    wait_s = throttled_wait_s(asked_s, spread)
+    assert 65 <= wait_s <= 71.5 if asked_s is None else 1 <= wait_s <= 600
+    assert asked_s is None or not 1 <= asked_s <= 600 or wait_s == asked_s
 
 
 @pytest.mark.parametrize(
