@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchrun.clock import SystemClock
 from batchrun.emulator.books import Books
-from batchrun.emulator.faults import Dice, Fault, parse_faults
+from batchrun.emulator.faults import PRESETS, Dice, Fault, parse_faults
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.render import AREA_PX
 from batchrun.emulator.server import render_at, serve
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=list(_TIERS), help="the account's limits (default: none)")
     parser.add_argument("--balance", type=float, default=1000.0, metavar="USD", help="of the account (default 1000)")
     parser.add_argument(
-        "--faults", default="", help=f"typical, storm, or NAME=P,NAME=P (from 0 to 1) with {', '.join(Fault)}"
+        "--faults", default="", help=f"{', '.join(PRESETS)}, or NAME=P,NAME=P (from 0 to 1) with {', '.join(Fault)}"
     )
     parser.add_argument("--seed", type=int, help="the same seed plays the same night")
     parser.add_argument("--small", action="store_true", help="clips of 320x180 instead of 1280x720")

@@ -95,12 +95,26 @@ PRESETS: dict[str, dict[Fault, float]] = {
         Fault.OUTPUT_DROP: 0.01,
         Fault.TICKET_500: 0.005,
     },
-    "storm": dict.fromkeys(TRANSPORT, 0.08),
+    "transport": dict.fromkeys(TRANSPORT, 0.08),
+    "storm": {
+        fault: 0.08
+        for fault in Fault
+        if fault
+        not in (
+            *STALLS,
+            Fault.OUTAGE,
+            Fault.SUBMIT_NO_CREDIT,
+            Fault.SUBMIT_NO_ID,
+            Fault.TASK_STUCK,
+            Fault.TASK_MODERATION,
+            Fault.POLL_404,
+        )
+    },
 }
 
 
 def parse_faults(text: str) -> dict[Fault, float]:
-    """`typical`, `storm`, or `NAME=P,NAME=P` with probabilities from 0 to 1.
+    """`typical`, `transport`, `storm`, or `NAME=P,NAME=P` with probabilities from 0 to 1.
 
     Raises:
         ValueError: an unknown name or a number out of range.

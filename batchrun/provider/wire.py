@@ -43,13 +43,13 @@ def decode(status: int, body: bytes) -> Answer:
     try:
         value = json.loads(body, parse_float=Decimal)
     except (ValueError, RecursionError):
-        return Answer(status, None, f"HTTP {status}: {_excerpt(body)}", None)
+        return Answer(status, None, _excerpt(body), None)
     if not isinstance(value, dict):
-        return Answer(status, None, f"HTTP {status}: not an object", None)
+        return Answer(status, None, "not an object", None)
     code = value.get("code")
     if isinstance(code, int) and not isinstance(code, bool) and "message" in value:
         return Answer(status, code, _text(value.get("message")), value.get("data"))
-    message = _text(value.get("error") or value.get("detail") or value.get("message") or f"HTTP {status}")
+    message = _text(value.get("error") or value.get("detail") or value.get("message") or "no reason given")
     return Answer(status, None, message, value)
 
 

@@ -195,6 +195,7 @@ async def _accepted(carried: Carried, request: SubmitRequest, prediction: Predic
     tools, attempt_id, prediction_id = carried.tools, request.attempt_id, prediction.prediction_id
     recorded = await tools.queue.record_accepted(attempt_id, prediction_id, prediction.status_word)
     tools.health.worked()
+    tools.starter.accepted()
     tools.starter.slot_freed()
     if recorded is Recorded.TAKEN:
         message = f"the provider answered with prediction {prediction_id}, which belongs to another attempt"
@@ -240,7 +241,6 @@ async def _refused(carried: Carried, attempt_id: str, refused: Refused) -> Endin
         delay_s = throttled_wait_s(refused.retry_after_s, tools.chance.random())
         retry_ms = now_ms + int(delay_s * 1000)
         tools.starter.throttled(delay_s)
-        tools.health.failed(message)  # a provider that throttles for ever is as good as none
     else:
         tools.halt(halt_of_refusal(refused.kind, message))
     await tools.queue.record_nothing_created(

@@ -14,6 +14,7 @@ class HaltKind(StrEnum):
     ACCOUNT = "account"
     NO_CREDIT = "no_credit"
     UNAVAILABLE = "unavailable"
+    THROTTLED = "throttled"
     PRICE_CHANGED = "price_changed"
     TOO_MANY_UNKNOWN = "too_many_unknown"
     OTHER_ACCOUNT = "other_account"
@@ -25,6 +26,7 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.ACCOUNT: ExitCode.ACCOUNT,
     HaltKind.NO_CREDIT: ExitCode.ACCOUNT,
     HaltKind.UNAVAILABLE: ExitCode.UNAVAILABLE,
+    HaltKind.THROTTLED: ExitCode.UNAVAILABLE,
     HaltKind.PRICE_CHANGED: ExitCode.NEEDS_PERSON,
     HaltKind.TOO_MANY_UNKNOWN: ExitCode.NEEDS_PERSON,
     HaltKind.OTHER_ACCOUNT: ExitCode.KEY,
@@ -35,6 +37,7 @@ _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.ACCOUNT: "look at the account's rights and state at the provider, then batchrun {command}",
     HaltKind.NO_CREDIT: "top the account up, then batchrun {command}",
     HaltKind.UNAVAILABLE: "batchrun {command}",
+    HaltKind.THROTTLED: "look at limits.tier and at who else uses the account, then batchrun {command}",
     HaltKind.PRICE_CHANGED: "agree to the price with limits.max_price, then batchrun {command}",
     HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}, then decide each with batchrun resolve {command} ID",
     HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then batchrun {command}",

@@ -37,6 +37,8 @@ _LOOK_AGAIN_S = 1.0
 _DOUBTS_S = 10.0
 """While too much is unknown: the reconciler tells as soon as something is settled."""
 _MAX_GROUP = 200
+_THROTTLED_FOR_S = 600.0
+"""So long every submit may be refused for being too many before the run stops buying."""
 _BALANCE_AGE_S = 10.0
 MIN_FREE_BYTES = 50_000_000
 """For the write-ahead log of some thousand answers."""
@@ -120,6 +122,7 @@ class Starter:
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _hold_until_s: float = 0.0
+    _refused_since_s: float | None = None
     _throttle: Throttle = field(default_factory=Throttle)
     _said: str = ""
 
@@ -149,14 +152,28 @@ class Starter:
         """A prediction of this run has ended, or a submit has its answer."""
         self._wake.set()
 
-    def throttled(self, hold_s: float = 0.0) -> None:
-        """The provider said that it is too much: start nothing for a while, and more slowly then."""
+    def throttled(self, hold_s: float | None = None) -> None:
+        """The provider said that it is too much: start more slowly, and after a submit nothing at all for `hold_s`."""
         now_s = self.clock.monotonic_s()
         self._throttle = self._throttle.lowered(now_s)
-        self._hold_until_s = max(self._hold_until_s, now_s + hold_s)
         pace = self._throttle.paced(self.pace, now_s)
-        pause = f"no submits for {hold_s:.0f} s, then " if hold_s else ""
-        self._say(f"the provider throttles: {pause}at most {pace.slots} at once and {pace.per_minute} a minute for now")
+        slower = f"at most {pace.slots} at once and {pace.per_minute} a minute for now"
+        if hold_s is None:
+            self._say(f"the provider throttles: {slower}")
+            return
+        self._hold_until_s = max(self._hold_until_s, now_s + hold_s)
+        self._say(f"the provider throttles: no submits for {hold_s:.0f} s, then {slower}")
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+        elif now_s - self._refused_since_s >= _THROTTLED_FOR_S:
+            minutes = _THROTTLED_FOR_S / 60
+            self.halt(
+                Halt(HaltKind.THROTTLED, f"the provider has refused every submit for {minutes:.0f} min: too many")
+            )
+
+    def accepted(self) -> None:
+        """A submit was taken."""
+        self._refused_since_s = None
 
     async def run(self) -> None:
         """Serve the line, until cancelled."""

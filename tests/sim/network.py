@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from batchrun.emulator.api import Api
-from batchrun.emulator.faults import Dice
+from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.outputs import OUTPUT_FAULTS, Served, serve_output
 from batchrun.provider.http import Http, PaidBody, RawAnswer
 from batchrun.provider.outcome import TryLaterError
@@ -71,7 +71,8 @@ class SimHttp(Http):
                     await asyncio.sleep(_NEVER_S)
                 status, answer, more, cut = reply.status, reply.body, reply.headers, reply.cut
             else:
-                status, answer, more, cut = 200, b"", {}, False  # a file's place: it is put there
+                fault = self._net.dice.throw(Fault.PUT_500, Fault.PUT_DROP)  # a file's place: it is put there
+                status, answer, more, cut = 500 if fault is Fault.PUT_500 else 200, b"", {}, fault is Fault.PUT_DROP
             await self._process.gate(f"request.after {name}")
             await self._net.travel()
             if cut or self._net.loses(name):

@@ -131,6 +131,7 @@ class Night:
         self.figures = Figures()
         self.loop = VirtualLoop()
         self.results: list[Result] = []
+        self.hear: Callable[[Event], None] = lambda _: None
         self._plan = plan
         server = SimClock(self.loop)
         self._durations: dict[str, int] = {}
@@ -252,6 +253,7 @@ class Night:
 
     def _observe(self, event: Event) -> None:
         self.figures.events[event.kind] += 1
+        self.hear(event)
         current.get().check(f"event {event.kind}")
 
     def _complain(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
