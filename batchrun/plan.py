@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from batchrun.errors import QueueError
-from batchrun.manifest.jobs import JobSpec
+from batchrun.manifest.jobs import MAX_ATTEMPTS, JobSpec
 from batchrun.queue.failures import NOTHING_BOUGHT, PERSON_KINDS, FailureKind, may_try_again
 from batchrun.queue.intake import Intake
 from batchrun.queue.records import KnownJob
@@ -62,7 +62,9 @@ class Planned:
     known: KnownJob | None
 
 
-def decide(spec: JobSpec, known: KnownJob | None, *, file_stands: bool, now_ms: int) -> Reason:
+def decide(
+    spec: JobSpec, known: KnownJob | None, *, file_stands: bool, now_ms: int, max_attempts: int = MAX_ATTEMPTS
+) -> Reason:
     """Why (and so whether) a job runs.
 
     Args:
@@ -70,6 +72,7 @@ def decide(spec: JobSpec, known: KnownJob | None, *, file_stands: bool, now_ms: 
         known: what the queue knows of it.
         file_stands: whether a file stands under the output that the queue knows.
         now_ms: the present, for the provider's retention.
+        max_attempts: how often a request may be bought that fails for a passing reason.
     """
     if known is None:
         return Reason.NEW
@@ -84,7 +87,7 @@ def decide(spec: JobSpec, known: KnownJob | None, *, file_stands: bool, now_ms: 
         case JobState.QUEUED:
             return Reason.WAITING
         case JobState.FAILED:
-            return _after_failure(known, file_stands=file_stands)
+            return _after_failure(known, max_attempts, file_stands=file_stands)
         case JobState.CANCELLED:
             return Reason.CANCELLED
         case _:
@@ -98,12 +101,15 @@ def _what_changed(spec: JobSpec, known: KnownJob) -> Reason:
     return Reason.PROMPT_CHANGED if new.prompt != old.prompt else Reason.SETTINGS_CHANGED
 
 
-def _after_failure(known: KnownJob, *, file_stands: bool) -> Reason:
+def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> Reason:
     kind = known.failure_kind or ""
     if kind == FailureKind.OUTPUT_OCCUPIED:
         return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
-    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE) or may_try_again(kind, known.failed_attempts):
-        return Reason.TRY_AGAIN  # nothing was bought for an unusable picture, and the manifest's check has just passed
+    # Nothing was bought for an unusable picture, and the manifest's check has just passed.
+    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE):
+        return Reason.TRY_AGAIN
+    if may_try_again(kind, known.failed_attempts, max_attempts):
+        return Reason.TRY_AGAIN
     return Reason.NEEDS_PERSON if kind in PERSON_KINDS else Reason.FAILED_BEFORE
 
 
@@ -117,6 +123,7 @@ def make_plan(
     known: Mapping[str, KnownJob],
     now_ms: int,
     stands: Callable[[Path], bool] = Path.exists,
+    max_attempts: int = MAX_ATTEMPTS,
 ) -> list[Planned]:
     """What is to happen with every job of a manifest.
 
@@ -128,7 +135,8 @@ def make_plan(
     for spec in specs:
         job = known.get(spec.key)
         file_stands = job is not None and stands(job.output)
-        plan.append(Planned(spec, decide(spec, job, file_stands=file_stands, now_ms=now_ms), job))
+        reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
+        plan.append(Planned(spec, reason, job))
     return plan
 
 

@@ -14,7 +14,7 @@ from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.records import Balance, Scope
 from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
-from batchrun.queue.views import BatchView, JobView
+from batchrun.queue.views import BatchView, JobView, RunView
 from batchrun.run.summary import SCHEMA_VERSION, counts_json, counts_of, problem_lines, problems_json
 
 
@@ -25,6 +25,8 @@ class Standing:
     batches: list[BatchView] = field(default_factory=list)
     balances: dict[str, Balance] = field(default_factory=dict)
     running: list[tuple[str, JobView]] = field(default_factory=list)
+    runs: list[RunView] = field(default_factory=list)
+    refunds_due_usd_micros: int = 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +70,8 @@ async def _look(queues: dict[Path, tuple[Path, ...]], clock: Clock, *, preview: 
     for path, manifests in queues.items():
         queue = await open_to_look(path, clock, preview=preview)
         try:
+            standing.runs += await queue.living_runs()
+            standing.refunds_due_usd_micros += sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
             for view in batches_of(await queue.batch_views(), manifests, queue):
                 standing.batches.append(view)
                 standing.balances[view.name] = await queue.balance(Scope(batch_id=view.batch_id))
@@ -92,6 +96,10 @@ def _json(standing: Standing) -> dict[str, object]:
         **counts_json(standing.batches, None),
         "spent_usd": decimal_usd(total.spent_usd_micros),
         "held_usd": decimal_usd(total.held_usd_micros),
+        "refund_due_usd": decimal_usd(standing.refunds_due_usd_micros),
+        "runs": [
+            {"run_id": run.run_id, "host": run.host, "pid": run.pid, "waiting": run.waiting} for run in standing.runs
+        ],
         "running_jobs": [
             {"batch": batch, "id": job.key, "prediction_id": job.prediction_id, "submitted_ms": job.submitted_ms}
             for batch, job in standing.running
@@ -114,6 +122,11 @@ def _lines(standing: Standing, now_ms: int) -> list[str]:
         lines.append(f"  {batch}/{job.key}: running for {age_s} s, prediction {job.prediction_id}")
     if len(standing.running) > _SHOWN:
         lines.append(f"  … and {len(standing.running) - _SHOWN} more are running")
+    if standing.refunds_due_usd_micros:
+        lines.append(f"  waiting for {format_usd(standing.refunds_due_usd_micros)} of refunds for failed tasks")
+    for run in standing.runs:
+        doing = f"waits: {run.waiting}" if run.waiting else "is at work"
+        lines.append(f"  process {run.pid} on {run.host.split()[0]} {doing}")
     return lines + problem_lines(standing.batches)
 
 

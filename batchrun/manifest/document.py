@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from batchrun.manifest.catalogue import models, tiers
+from batchrun.manifest.jobs import MAX_ATTEMPTS
 from batchrun.manifest.names import check_name
 from batchrun.money import parse_usd
 
@@ -93,6 +94,8 @@ class LimitsPart(_Part):
     settle: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     stuck_after: Annotated[float, Field(ge=60, le=604_800)] = 3600.0
     max_unknown: Annotated[int, Field(ge=1, le=1000)] = 3
+    max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = MAX_ATTEMPTS
+    max_clip_mb: Annotated[int, Field(ge=1, le=100_000)] = 2048
 
 
 class CampaignPart(_Part):

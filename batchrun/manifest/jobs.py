@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 from batchrun.manifest.fingerprint import FINGERPRINT_VERSION, Content, fingerprint
 from batchrun.manifest.pictures import Picture
 
+MAX_ATTEMPTS = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -25,6 +27,10 @@ class Limits:
     """A prediction older than this is shown as stuck and gives its slot back; its money stays held."""
     max_unknown: int = 3
     """Above this many unknown attempts in the queue nothing new is submitted."""
+    max_attempts: int = MAX_ATTEMPTS
+    """How often one request may be bought that fails for a passing reason, for ever."""
+    max_clip_bytes: int = 2 * 1024**3
+    """A larger clip is not downloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,8 @@ class _Reading:
             settle_s=part.settle,
             stuck_after_s=part.stuck_after,
             max_unknown=part.max_unknown,
+            max_attempts=part.max_attempts,
+            max_clip_bytes=part.max_clip_mb * 1024**2,
         )
 
     def _floor(self, key: str, value: float, floor: float) -> None:

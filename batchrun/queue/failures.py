@@ -70,8 +70,11 @@ def ends_the_request(kind: str, failed_attempts: int) -> bool:
     return kind not in _OF_ITS_NAME and not may_try_again(kind, failed_attempts)
 
 
-def may_try_again(kind: str, failed_attempts: int) -> bool:
-    """Whether the same request may be bought once more after `failed_attempts` that failed."""
+def may_try_again(kind: str, failed_attempts: int, at_most: int | None = None) -> bool:
+    """Whether the same request may be bought once more after `failed_attempts` that failed, `at_most` of all kinds."""
     if kind == FailureKind.NO_CREDIT:
         return True
-    return kind in MAX_ATTEMPTS and failed_attempts < MAX_ATTEMPTS[FailureKind(kind)]
+    if kind not in MAX_ATTEMPTS:
+        return False
+    most = MAX_ATTEMPTS[FailureKind(kind)]
+    return failed_attempts < (most if at_most is None else min(most, at_most))

@@ -132,6 +132,10 @@ class Queue:
         if not await self._access.write("renew_run", **asdict(self._lease())):
             raise StorageError("this run is no longer known to the queue; was the file replaced? Start again")
 
+    async def say_waiting(self, text: str | None) -> None:
+        """What this run waits for just now, for whoever looks at the queue."""
+        await self._access.write("say_waiting", run_id=self.run_id, waiting=text)
+
     async def end_run(self) -> None:
         """Give everything back."""
         await self._access.run(self._end_run)
@@ -344,6 +348,11 @@ class Queue:
         """Every batch of the queue with its counts."""
         now_ms = self._clock.now_ms()
         return await self.read(lambda: views.batch_views(now_ms))
+
+    async def living_runs(self) -> list[views.RunView]:
+        """The runs that work on the queue now."""
+        now_ms = self._clock.now_ms()
+        return await self.read(lambda: views.living_runs(now_ms))
 
     async def jobs(self, batch_id: int) -> list[views.JobView]:
         """Every job of a batch, in the manifest's order."""

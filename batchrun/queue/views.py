@@ -36,6 +36,18 @@ class BatchName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A process at work on the queue."""
+
+    run_id: str
+    host: str
+    pid: int
+    started_ms: int
+    waiting: str | None
+    """What it said last that it waits for; None while it does not wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
     """One batch: its jobs counted by state. `removed` are jobs that its manifest no longer holds."""
 
@@ -82,6 +94,17 @@ def batch_names() -> Script[list[BatchName]]:
     """Every batch of the queue, without its jobs."""
     rows = yield from ask("list_batches")
     return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
+
+
+def living_runs(now_ms: int) -> Script[list[RunView]]:
+    """The runs whose lease is alive."""
+    rows = yield from ask("living_runs", now_ms=now_ms)
+    return [
+        RunView(
+            run_id=row["run_id"], host=row["host"], pid=row["pid"], started_ms=row["started_ms"], waiting=row["waiting"]
+        )
+        for row in rows
+    ]
 
 
 def batch_views(now_ms: int) -> Script[list[BatchView]]:

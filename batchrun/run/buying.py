@@ -52,6 +52,10 @@ async def buy(carried: Carried) -> Ending | None:
     if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
         message = f"{job.output} exists and was not written by this queue; move it away, then run again"
         return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
+    if (unsaved := await asyncio.to_thread(carried.tools.saves.halt, job.output)) is not None:
+        carried.tools.halt(unsaved)
+        await carried.tools.queue.release(job)
+        return Ending.CLOSED
     if (reached := await _cap_in_the_way(carried)) is not None:
         carried.tools.capped(job, reached)
         await carried.tools.queue.release(job)

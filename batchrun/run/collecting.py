@@ -12,10 +12,11 @@ from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import Job
 from batchrun.run.events import Kind
 from batchrun.run.retry import BROKEN, DOWNLOAD
+from batchrun.run.saving import halt_of_disk
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
 from batchrun.video.check import ClipFacts, check_clip
-from batchrun.video.download import Download, PartFile, flush, sha256_of
+from batchrun.video.download import Download, PartFile, TooLargeError, flush, sha256_of
 from batchrun.video.place import OccupiedError, history_path, part_path, place, quarantine_path, remove_parts
 
 _SAME_BYTES = 4
@@ -34,6 +35,9 @@ async def collect(carried: Carried) -> Ending:
         return await _reject(carried, str(error))
     except NotAllowedError:
         raise
+    except TooLargeError as error:
+        message = f"{error}; raise limits.max_clip_mb to have it"
+        return await not_to_be_had(carried, "too_large", message, passes=False)
     except ProviderError as error:
         return await not_to_be_had(carried, "download_failed", str(error))
     except OccupiedError as error:
@@ -42,11 +46,11 @@ async def collect(carried: Carried) -> Ending:
         return await _disk(carried, error)
 
 
-async def not_to_be_had(carried: Carried, kind: str, message: str) -> Ending:
+async def not_to_be_had(carried: Carried, kind: str, message: str, *, passes: bool = True) -> Ending:
     """Later, or never: after the provider's retention the clip is lost."""
     age_ms = carried.tools.clock.now_ms() - carried.attempt.submitted_ms
     if age_ms <= RETENTION_MS + _RETENTION_SLACK_MS:
-        return await carried.put_off(kind, message)
+        return await carried.put_off(kind, message, passes=passes)
     text = f"paid, but not to be had within the provider's seven days ({message}); ask its support"
     await carried.tools.queue.lose(carried.job, f"{text} for prediction {carried.attempt.prediction_id}")
     carried.tell(Kind.LOST, text)
@@ -62,7 +66,8 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
     """
     seen: Counter[str] = Counter()
     fresh = part.with_name(f"{part.name}.{carried.tools.queue.run_id}")
-    download = Download(carried.tools.clock, carried.tools.http.stream, fresh)
+    max_bytes = carried.tools.limits(carried.job.batch_id).max_clip_bytes
+    download = Download(carried.tools.clock, carried.tools.http.stream, fresh, max_bytes)
     last = ""
     for downloads in range(1, BROKEN.tries + 1):
         got = await carried.free(lambda: _download(carried, download), DOWNLOAD, is_api=False)
@@ -166,4 +171,7 @@ def _keep_rejected(part: Path, kept: Path) -> None:
 
 
 async def _disk(carried: Carried, error: OSError) -> Ending:
+    halt = halt_of_disk(carried.job.output, error)
+    if halt is not None:
+        carried.tools.halt(halt)  # what is paid for is collected on; nothing more is bought that could not be saved
     return await carried.put_off("disk", f"{carried.job.output} cannot be written: {error.strerror or error}")

@@ -19,6 +19,7 @@ class HaltKind(StrEnum):
     TOO_MANY_UNKNOWN = "too_many_unknown"
     OTHER_ACCOUNT = "other_account"
     DISK_FULL = "disk_full"
+    CANNOT_SAVE = "cannot_save"
 
 
 HALT_CODE: dict[HaltKind, ExitCode] = {
@@ -31,6 +32,7 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.TOO_MANY_UNKNOWN: ExitCode.NEEDS_PERSON,
     HaltKind.OTHER_ACCOUNT: ExitCode.KEY,
     HaltKind.DISK_FULL: ExitCode.NEEDS_PERSON,
+    HaltKind.CANNOT_SAVE: ExitCode.NEEDS_PERSON,
 }
 _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then batchrun {command}",
@@ -42,6 +44,7 @@ _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}, then decide each with batchrun resolve {command} ID",
     HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then batchrun {command}",
     HaltKind.DISK_FULL: "free disk space, then batchrun {command}",
+    HaltKind.CANNOT_SAVE: "make the folder writable, or room in it, then batchrun {command}",
 }
 # Nothing can be asked any more: what is paid for is collected by a later run.
 ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED, HaltKind.OTHER_ACCOUNT})

@@ -24,6 +24,7 @@ _LOOK_AGAIN_S = 1.0
 _PATIENT_S = 5.0
 """The same while our own jobs keep us busy, or after some looks in vain."""
 _LOOKS = 10
+_SAY_PAUSE_S = 1.0
 _MAX_PAID_CLAIM = 500
 _LAST_ANSWERS_S = 5.0
 """At the end of a run, for submits whose answer has not come yet."""
@@ -64,6 +65,8 @@ class Pool:
         self._late_waits = True
         self.ahead = 1
         self.halts: dict[HaltKind, Halt] = {}
+        self._waiting: str | None = None
+        self._new_wait = asyncio.Event()
         self.capped: dict[int, Capped] = {}
         self.endings: dict[Ending, int] = {}
         self.bought = 0
@@ -115,6 +118,12 @@ class Pool:
     def watch(self, event: Event) -> None:
         """Hear what the workers do."""
         self._count(event)
+        if event.kind is Kind.WAITING:
+            self._waiting = event.detail
+            self._new_wait.set()
+        elif event.kind is Kind.INTENT and self._waiting is not None:
+            self._waiting = None
+            self._new_wait.set()
         if event.kind is Kind.UNKNOWN and self._tools is not None:
             self._tools.reconciler.look()
         if event.kind is Kind.ACCEPTED and self._tools is not None:
@@ -150,6 +159,7 @@ class Pool:
                     group.create_task(tools.poller.run(), name="poller"),
                     group.create_task(tools.health.run(), name="breaker"),
                     group.create_task(self._renew(), name="lease"),
+                    group.create_task(self._say_waiting(), name="waiting"),
                     group.create_task(tools.reconciler.run(), name="reconciler"),
                     group.create_task(self._collect_late(tools), name="late clips"),
                     group.create_task(self._obey(), name="stop"),
@@ -288,6 +298,17 @@ class Pool:
         while True:
             await self._clock.sleep(LEASE_MS / 3000)
             await self._queue.renew_run()
+
+    async def _say_waiting(self) -> None:
+        """Write down what the run waits for, at most once a second."""
+        said: str | None = None
+        while True:
+            await self._new_wait.wait()
+            self._new_wait.clear()
+            if self._waiting != said:
+                said = self._waiting
+                await self._queue.say_waiting(said)
+            await self._clock.sleep(_SAY_PAUSE_S)
 
     async def _obey(self) -> None:
         """Turn a stop into its two stages."""

@@ -32,6 +32,7 @@ from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
+from batchrun.run.saving import SaveGuard
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
 from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
@@ -203,7 +204,9 @@ class Session:
         for _ in range(_PLANS):
             known = await queue.known_batch(batch.name)
             _check_same_manifest(batch, known.manifest)
-            plan = await asyncio.to_thread(make_plan, batch.jobs, known.jobs, self._clock.now_ms())
+            plan = await asyncio.to_thread(
+                make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=batch.limits.max_attempts
+            )
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
@@ -275,6 +278,8 @@ class Session:
             zone=lambda batch_id: self._batches[batch_id].caps.zone,
             halt=pool.halt,
             capped=pool.cap_reached,
+            limits=lambda batch_id: self._limits(batch_id, limits),
+            saves=SaveGuard(self._clock),
             folder=folder,
             keeping=starter.keeping,
             plans_again=plans_again,
@@ -317,6 +322,10 @@ class Session:
             return 0
         quote = self._quotes.get((job.revision.model, job.revision.duration_s))
         return job.price_usd_micros if quote is None else quote
+
+    def _limits(self, batch_id: int, unread: Limits) -> Limits:
+        batch = self._batches.get(batch_id)
+        return self._options.limits or (unread if batch is None else batch.limits)
 
     def _caps(self, batch_id: int, run_id: str) -> tuple[Cap, ...]:
         batch = self._batches[batch_id]

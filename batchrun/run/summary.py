@@ -18,7 +18,7 @@ from batchrun.run.terms import CapView, Result
 from batchrun.run.tools import Ending
 
 SCHEMA_VERSION = 1
-_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk"})
+_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
 _SHOWN_PROBLEMS = 20
 
 

@@ -110,4 +110,6 @@ def most_careful(limits: Sequence[Limits]) -> Limits:
         settle_s=max(one.settle_s for one in limits),
         stuck_after_s=max(one.stuck_after_s for one in limits),
         max_unknown=min(one.max_unknown for one in limits),
+        max_attempts=min(one.max_attempts for one in limits),
+        max_clip_bytes=max(one.max_clip_bytes for one in limits),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchrun.clock import Clock
+from batchrun.manifest.jobs import Limits
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.outcome import ProviderError, TryLaterError
@@ -23,6 +24,7 @@ from batchrun.run.health import Health
 from batchrun.run.poller import Poller
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.retry import RetryRule
+from batchrun.run.saving import SaveGuard
 from batchrun.run.starter import Starter
 
 T = TypeVar("T")
@@ -81,6 +83,9 @@ class Tools:
     """The account or the key is the problem: start nothing more."""
     capped: Callable[[Job, CapReached], None]
     """A cap left no room for the job."""
+    limits: Callable[[int], Limits]
+    """The limits of a batch, by its id; the defaults while its manifest is not read."""
+    saves: SaveGuard
     folder: Path
     """The queue's folder: quarantine and history."""
     keeping: set["asyncio.Task[Any]"]
@@ -159,11 +164,11 @@ class Carried:
         health.worked()
         return value
 
-    async def put_off(self, kind: str, message: str) -> Ending:
-        """Leave the job as it is for a while, or, after some times, for the next run."""
+    async def put_off(self, kind: str, message: str, *, passes: bool = True) -> Ending:
+        """Leave the job as it is for a while; for the next run after some times, or where time alone changes nothing."""
         tools, job_id = self.tools, self.job.job_id
         tools.put_offs[job_id] = tools.put_offs.get(job_id, 0) + 1
-        delay_s = _PUT_OFF_S if tools.put_offs[job_id] <= _PUT_OFFS else _NEXT_RUN_S
+        delay_s = _PUT_OFF_S if passes and tools.put_offs[job_id] <= _PUT_OFFS else _NEXT_RUN_S
         await tools.queue.put_off(self.job, tools.clock.now_ms() + int(delay_s * 1000), kind, message)
         self.tell(Kind.PUT_OFF, message)
         return Ending.PUT_OFF

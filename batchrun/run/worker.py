@@ -83,7 +83,8 @@ async def _ended(carried: Carried, prediction: Prediction) -> Ending | None:
         message = f"{message} (code {prediction.code})"
     if kind is FailureKind.NO_CREDIT:
         tools.halt(halt_of_refusal(RefusalKind.CREDIT, message))
-    again = may_try_again(kind, carried.job.failed_attempts + 1)
+    at_most = tools.limits(carried.job.batch_id).max_attempts
+    again = may_try_again(kind, carried.job.failed_attempts + 1, at_most)
     retry_ms = tools.clock.now_ms() + 1000 if again else None
     await tools.queue.record_failed(
         attempt.attempt_id, prediction.status_word, prediction.code, message, retry_ms, kind

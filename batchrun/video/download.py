@@ -31,6 +31,10 @@ class PartFile:
     sha256: str
 
 
+class TooLargeError(RefusedError):
+    """More bytes than are accepted."""
+
+
 class Download:
     """One clip on its way into a part file.
 
@@ -59,7 +63,7 @@ class Download:
         Raises:
             NotFoundError: this address does not work any more; a fresh one may.
             TryLaterError: the network or the host.
-            RefusedError: too large.
+            TooLargeError: more bytes than are accepted.
             OSError: the disk.
         """
         headers = {"Accept-Encoding": "identity"}
@@ -91,7 +95,7 @@ class Download:
                 self.restart()
             raise TryLaterError(f"download: HTTP {status}")
         if (self._total_bytes or 0) > self._max_bytes:
-            raise RefusedError(
+            raise TooLargeError(
                 f"download: the clip has {self._total_bytes} bytes, more than the {self._max_bytes} that are accepted"
             )
 
@@ -114,7 +118,7 @@ class Download:
             file.truncate()
             async for piece in pieces:
                 if self._size_bytes + len(piece) > self._max_bytes:
-                    raise RefusedError(
+                    raise TooLargeError(
                         f"download: the clip has more than the {self._max_bytes} bytes that are accepted"
                     )
                 file.write(piece)

@@ -22,6 +22,12 @@ SELECT run_id, pid FROM runs WHERE host = :host AND lease_until_ms >= :now_ms AN
 -- name: renew_run
 UPDATE runs SET lease_until_ms = :lease_until_ms WHERE run_id = :run_id RETURNING run_id;
 
+-- name: say_waiting
+UPDATE runs SET waiting = :waiting WHERE run_id = :run_id;
+
+-- name: living_runs
+SELECT run_id, host, pid, started_ms, waiting FROM runs WHERE lease_until_ms >= :now_ms ORDER BY started_ms;
+
 -- name: end_run
 UPDATE runs SET lease_until_ms = 0 WHERE run_id = :run_id;
 

@@ -1,0 +1,57 @@
+"""Whether finished clips can be put where they belong: looked at before money is spent on them."""
+
+import errno
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchrun.clock import Clock
+from batchrun.run.halts import Halt, HaltKind
+
+MIN_FREE_BYTES = 200_000_000
+"""For some clips that are on their way, and what else is written."""
+_LOOK_AGAIN_S = 30.0
+_OF_THE_DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.ENODEV}
+)
+
+
+def halt_of_disk(path: Path, error: OSError) -> Halt | None:
+    """Why nothing more is bought when a clip could not be written; None where only this one name is the trouble."""
+    if error.errno not in _OF_THE_DISK:
+        return None
+    return Halt(
+        HaltKind.CANNOT_SAVE,
+        f"finished clips cannot be saved in {path.parent}: {error.strerror}; nothing more is bought",
+    )
+
+
+@dataclass(slots=True)
+class SaveGuard:
+    """Looks at each folder of finished clips, now and then. One a run."""
+
+    clock: Clock
+    min_free_bytes: int = MIN_FREE_BYTES
+    _looked_s: dict[Path, float] = field(default_factory=dict)
+
+    def halt(self, output: Path) -> Halt | None:
+        """Why a clip cannot be saved under this name; None when it can. Blocks."""
+        folder, now_s = output.parent, self.clock.monotonic_s()
+        if now_s - self._looked_s.get(folder, -_LOOK_AGAIN_S) < _LOOK_AGAIN_S:
+            return None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".batchrun-", suffix=".part") as file:
+                file.write(b"\0")
+                file.flush()
+                os.fsync(file.fileno())
+            free_bytes = shutil.disk_usage(folder).free
+        except OSError as error:
+            return Halt(HaltKind.CANNOT_SAVE, f"clips cannot be saved in {folder}: {error.strerror}; nothing is bought")
+        if free_bytes < self.min_free_bytes:
+            free, least = free_bytes // 1_000_000, self.min_free_bytes // 1_000_000
+            return Halt(HaltKind.DISK_FULL, f"only {free} MB are free in {folder}, {least} MB are needed to save clips")
+        self._looked_s[folder] = now_s
+        return None
