@@ -49,6 +49,7 @@ CASES ?= 10000
 proof: $(READY) ## Prove the promises: simulated nights, kills, crowds, frozen processes, power cuts (about 30 minutes)
 	@$(BIN)/python -m tests.sim crash
 	@$(BIN)/python -m tests.sim nights --jobs $(JOBS) --seed $(SEED)
+	@$(BIN)/python -m tests.sim downloads --jobs $(JOBS) --seed $(SEED)
 	@$(BIN)/python -m tests.proof hidden --cases $(CASES) --seed $(SEED)
 	@$(BIN)/python -m tests.proof torn --cuts $(CUTS) --seed $(SEED)
 	@$(BIN)/python -m tests.proof kills --kills $(KILLS) --seed $(SEED)

@@ -20,6 +20,7 @@ from batchrun.emulator.api import Api, PlainLinks
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
+from batchrun.emulator.outputs import OUTPUT_FAULTS
 from batchrun.emulator.world import Account, Task, World
 from batchrun.manifest.jobs import Batch, Caps, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
@@ -100,6 +101,7 @@ class Figures:
     spent_usd_micros: int = 0
     held_usd_micros: int = 0
     billed_usd_micros: int = 0
+    faulty_downloads: int = 0
     violations: list[str] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
 
@@ -281,6 +283,8 @@ class Night:
         figures.queued = states["queued"]
         figures.voided = books.count("state = 'void'")
         figures.late = books.late()
+        thrown = self.world.dice.thrown
+        figures.faulty_downloads = sum(thrown.get(fault, 0) for fault in OUTPUT_FAULTS)
         books.check_end(self.world)
 
 
@@ -340,11 +344,14 @@ class Watch:
         self._check_rate(world)
 
     def _check_files(self) -> None:
+        whole = set(clips().values())
         rows = self._rows("SELECT output_path, file_sha256 FROM jobs WHERE state = 'done'")
         for stored, sha256 in rows:
             path = self._path.parent / stored
             if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
                 self._violation(f"done, but not on disk: {path}")
+            elif path.read_bytes() not in whole:
+                self._violation(f"done, but not what the provider made: {path}")
 
     def _check_rate(self, world: World) -> None:
         sent = sorted(task.created_ms for task in world.tasks.values() if not task.stranger)

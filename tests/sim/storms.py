@@ -51,6 +51,29 @@ def play_storm(seed: int) -> tuple[int, Figures]:
     return seed, play(storm(seed, NIGHT_JOBS))
 
 
+BAD_STORAGE = {
+    Fault.OUTPUT_404: 0.1,
+    Fault.OUTPUT_503: 0.1,
+    Fault.OUTPUT_DROP: 0.2,
+    Fault.OUTPUT_HTML: 0.1,
+    Fault.OUTPUT_SHORT: 0.1,
+    Fault.OUTPUT_STALL: 0.01,
+}
+"""Three downloads of five go wrong."""
+
+
+def bad_storage(seed: int, jobs: int) -> Scenario:
+    """A night in which only downloads are in trouble, and the process dies now and then."""
+    return Scenario(
+        seed=seed, jobs=jobs, speed=20.0, faults=BAD_STORAGE, kill_every=3000, kills=max(2, jobs // 100), nights=8
+    )
+
+
+def play_bad_storage(seed: int) -> tuple[int, Figures]:
+    """One night of them."""
+    return seed, play(bad_storage(seed, NIGHT_JOBS))
+
+
 def numbers(figures: Figures) -> dict[str, int]:
     """What can be added up over nights."""
     return {

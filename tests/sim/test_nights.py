@@ -4,7 +4,7 @@ import pytest
 
 from batchrun.emulator.faults import Fault
 from tests.sim.night import Figures, Scenario, play
-from tests.sim.storms import HOUR_MS, LATE, LOST, WEATHER, storm
+from tests.sim.storms import HOUR_MS, LATE, LOST, WEATHER, bad_storage, storm
 
 
 def clean(figures: Figures) -> None:
@@ -26,6 +26,14 @@ def test_a_stormy_night_with_kills(seed: int) -> None:
     settled(figures)
     assert figures.kills > 0
     assert figures.late == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_night_in_which_most_downloads_go_wrong(seed: int) -> None:
+    figures = play(bad_storage(seed, 150))
+    settled(figures)
+    assert (figures.done, figures.submits) == (figures.jobs, figures.jobs)
+    assert figures.faulty_downloads > 100
 
 
 @pytest.mark.parametrize("processes", [2, 4, 8])
