@@ -116,6 +116,7 @@ def prediction_of(data: object) -> Prediction | None:
         code=_int(data.get("code")),
         error=_text(data.get("error")),
         created_ms=moment_ms(data.get("created_at")),
+        took_ms=_took_ms(data.get("timings")),
         inputs=inputs if isinstance(inputs, Mapping) else {},
     )
 
@@ -132,6 +133,11 @@ def outputs_of(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     urls = (item.get("url") if isinstance(item, Mapping) else item for item in items)
     return tuple(url for url in urls if isinstance(url, str) and url)
+
+
+def _took_ms(timings: object) -> int | None:
+    """`inference` is 0 as long as it is not known."""
+    return (_int(timings.get("inference")) or None) if isinstance(timings, Mapping) else None
 
 
 def moment_ms(value: object) -> int | None:

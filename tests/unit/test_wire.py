@@ -157,3 +157,13 @@ def test_nine_digits_of_a_second() -> None:
 )  # fmt: skip
 def test_retry_after_as_seconds_and_as_date(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, 60_000) == seconds
+
+
+@pytest.mark.parametrize(
+    ("timings", "took_ms"),
+    [({"inference": 148213}, 148213), ({"inference": 0}, None), ({}, None), (None, None), ({"inference": "x"}, None)],
+)
+def test_how_long_it_took_where_the_provider_says_so(timings: object, took_ms: int | None) -> None:
+    prediction = prediction_of({"id": ID, "status": "completed", "timings": timings})
+    assert prediction is not None
+    assert prediction.took_ms == took_ms
