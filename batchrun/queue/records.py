@@ -88,6 +88,16 @@ class KnownPrediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """How long one prediction took. A newer one of the same place, model and duration takes its row."""
+
+    model: str
+    duration_s: int
+    place: int
+    took_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeDue:
     """An attempt whose charge the provider's billing has not been asked about yet."""
 

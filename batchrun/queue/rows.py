@@ -15,6 +15,7 @@ from batchrun.queue.records import (
     OpenSubmit,
     RefundDue,
     Revision,
+    Took,
     Twin,
     Upload,
 )
@@ -134,6 +135,11 @@ def late_charge_of(row: Row) -> LateCharge:
 def known_picture_of(row: Row, real_path: RealPath) -> KnownPicture:
     """From `known_pictures`."""
     return KnownPicture(row["image_sha256"], real_path(row["image_path"]), row["requests"])
+
+
+def took_of(row: Row) -> Took:
+    """From `read_latencies`."""
+    return Took(model=row["model"], duration_s=row["duration_s"], place=row["place"], took_ms=row["took_ms"])
 
 
 def _revision(row: Row, image_path: Path | None) -> Revision:

@@ -29,11 +29,12 @@ from batchrun.queue.records import (
     Scope,
     SubmitDecision,
     SubmitRequest,
+    Took,
     Twin,
     Upload,
 )
 from batchrun.queue.rescue import Rescue
-from batchrun.queue.rows import job_of, known_job_of, twin_of
+from batchrun.queue.rows import job_of, known_job_of, took_of, twin_of
 from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import TWINS, Moment, begin_submits
@@ -304,6 +305,16 @@ class Queue:
     async def record_output_url(self, attempt_id: str, output_url: str) -> None:
         """The provider has handed out a fresh address for the clip."""
         await self._access.write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)
+
+    # ------------------------------------------------------------------ latencies
+
+    async def record_latency(self, took: Took) -> None:
+        """How long a prediction took, for the polling of later ones."""
+        await self._access.write("record_latency", **asdict(took), now_ms=self._clock.now_ms())
+
+    async def latencies(self) -> list[Took]:
+        """What was recorded lately, oldest first."""
+        return [took_of(row) for row in await self.read(lambda: ask("read_latencies"))]
 
     # ------------------------------------------------------------------ the file
 

@@ -28,6 +28,7 @@ from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
+from batchrun.run.latencies import Latencies
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.reconcile import Reconciler
@@ -124,7 +125,8 @@ class Session:
         client = Client(http, self._clock)
         pool = Pool(queue, self._clock, self._stop, grace_s=self._options.grace_s)
         pool.collect([batch.batch_id for batch in await queue.batches()])  # whatever is paid for, in any batch
-        tools = self._tools(queue, http, client, pool, plans_again=not is_last)
+        known = Latencies(await queue.latencies())
+        tools = self._tools(queue, http, client, pool, known, plans_again=not is_last)
         async with asyncio.TaskGroup() as group:
             intake = group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
             await pool.run(tools)
@@ -237,13 +239,16 @@ class Session:
 
     # ------------------------------------------------------------------ tools
 
-    def _tools(self, queue: Queue, http: Http, client: Client, pool: Pool, *, plans_again: bool) -> Tools:
+    def _tools(
+        self, queue: Queue, http: Http, client: Client, pool: Pool, latencies: Latencies, *, plans_again: bool
+    ) -> Tools:
         options = self._options
         limits = options.limits or Limits(concurrency=2, per_minute=2)
 
         observe = self._observing(pool)
         health = self._health(client, pool, observe)
-        poller = Poller(client, self._clock, health, limits.poll_s, limits.stuck_after_s, self._outside.chance)
+        chance, stuck_after_s = self._outside.chance, limits.stuck_after_s
+        poller = Poller(client, self._clock, health, latencies, limits.poll_s, stuck_after_s, chance)
         folder = options.queue_path.resolve().parent
         book = LookBook(queue)
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)
@@ -271,7 +276,7 @@ class Session:
             book=book if options.kind == "paid" else None,
             health=health,
             observer=observe,
-            chance=self._outside.chance,
+            chance=chance,
             new_id=self._outside.new_id,
             caps=lambda batch_id: self._caps(batch_id, queue.run_id),
             price=self._price,

@@ -3,17 +3,19 @@
 There is no separate way to resume: a claim hands out any unfinished job, and the worker goes on from there.
 """
 
+import asyncio
 from dataclasses import replace
 
 from batchrun.errors import LostLeaseError
-from batchrun.provider.outcome import Prediction, Progress, RefusalKind
+from batchrun.provider.outcome import Progress, RefusalKind
 from batchrun.queue.failures import FailureKind, may_try_again
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.run.buying import buy
 from batchrun.run.collecting import collect, not_to_be_had
 from batchrun.run.events import Kind
 from batchrun.run.halts import halt_of_refusal
-from batchrun.run.poller import StuckError
+from batchrun.run.latencies import ClipKind
+from batchrun.run.poller import Ended, StuckError
 from batchrun.run.retry import failure_kind
 from batchrun.run.tools import Carried, Ending
 
@@ -59,23 +61,28 @@ async def _left_behind(carried: Carried) -> Ending:
 async def _wait(carried: Carried) -> Ending | None:
     attempt = carried.attempt
     try:
-        prediction = await carried.tools.poller.wait(attempt.prediction_id or "", attempt.submitted_ms)
+        ended = await carried.tools.poller.wait(attempt.prediction_id or "", attempt.submitted_ms, _kind(carried))
     except StuckError as error:
         return await not_to_be_had(carried, "stuck", f"{error}; its money stays held")
-    return await carried.keep(_ended(carried, prediction))
+    return await carried.keep(_ended(carried, ended))
 
 
-async def _ended(carried: Carried, prediction: Prediction) -> Ending | None:
+def _kind(carried: Carried) -> ClipKind:
+    return ClipKind(carried.job.revision.model, carried.job.revision.duration_s)
+
+
+async def _ended(carried: Carried, ended: Ended) -> Ending | None:
     """Completed is paid, whatever is missing; only a failed task may be bought again."""
-    attempt, tools = carried.attempt, carried.tools
+    attempt, tools, prediction = carried.attempt, carried.tools, ended.prediction
     if prediction.progress is Progress.COMPLETED:
         url = prediction.outputs[0] if prediction.outputs else None
-        await tools.queue.record_completed(attempt.attempt_id, prediction.status_word, url)
+        completed = tools.queue.record_completed(attempt.attempt_id, prediction.status_word, url)
+        await asyncio.gather(completed, _learn(carried, ended.took_s))  # one commit
         tools.starter.slot_freed()
         carried.tell(Kind.COMPLETED)
         carried.fresh_url = True
-        completed = replace(attempt, state=AttemptState.COMPLETED, output_url=url)
-        carried.job = replace(carried.job, state=JobState.DOWNLOADING, attempt=completed)
+        attempt = replace(attempt, state=AttemptState.COMPLETED, output_url=url)
+        carried.job = replace(carried.job, state=JobState.DOWNLOADING, attempt=attempt)
         return None
     kind = failure_kind(prediction.status_word, prediction.code)
     message = prediction.error or f"the provider says {prediction.status_word!r} without a reason"
@@ -92,3 +99,8 @@ async def _ended(carried: Carried, prediction: Prediction) -> Ending | None:
     tools.starter.slot_freed()
     carried.tell(Kind.TASK_FAILED, message)
     return Ending.AGAIN if again else Ending.FAILED
+
+
+async def _learn(carried: Carried, took_s: float | None) -> None:
+    if took_s is not None:
+        await carried.tools.queue.record_latency(carried.tools.poller.latencies.learn(_kind(carried), took_s))

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -746,3 +748,24 @@ async def test_an_observer_that_fails_ends_the_run_and_nothing_is_bought_twice(s
             assert states.get(JobState.DONE, 0) + unknown == 4, kind
             assert len(emulator.world.submits) <= 4
             assert emulator.world.books.billed_usd_micros <= result.balance.committed_usd_micros
+
+
+def latencies_of(shop: Shop) -> list[tuple[int, int]]:
+    with closing(sqlite3.connect(shop.queue_path)) as connection:
+        return connection.execute("SELECT duration_s, place FROM latencies ORDER BY duration_s, place").fetchall()
+
+
+async def test_what_clips_take_is_known_to_the_next_run(shop: Shop) -> None:
+    shop.add_many(3).add("long", more=", duration: 10")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert latencies_of(shop) == [(5, 0), (5, 1), (5, 2), (10, 0)]
+        await run_shop(shop.add("later"), emulator)
+        assert latencies_of(shop) == [(5, 0), (5, 1), (5, 2), (5, 3), (10, 0)]
+
+
+async def test_a_task_that_fails_says_nothing_of_the_others(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+    assert latencies_of(shop) == []

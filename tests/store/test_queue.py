@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from batchrun.errors import LostLeaseError, QueueError
 from batchrun.plan import intakes, make_plan
 from batchrun.queue.answers import Recorded, RefundSeen
 from batchrun.queue.intake import StalePlanError
-from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, TooManyUnknown
+from batchrun.queue.records import CapReached, Gone, Job, NotYet, Pace, Scope, Started, Took, TooManyUnknown
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
 from batchrun.queue.store import LEASE_MS, Queue
@@ -530,3 +531,12 @@ async def test_durability_settings(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "queue.db")
     assert await database._hop(look) == ("wal", 2, 1)
     await database.close()
+
+
+async def test_latencies_are_kept_in_a_ring(queue: Queue, clock: StillClock) -> None:
+    took = [Took(model="m", duration_s=5, place=at % 3, took_ms=1000 + at) for at in range(7)]
+    for one in took:
+        await queue.record_latency(one)
+        clock.advance(1)
+    await queue.record_latency(replace(took[0], duration_s=10))
+    assert await queue.latencies() == [*took[4:], replace(took[0], duration_s=10)], "the newest, oldest first"

@@ -1,4 +1,4 @@
-"""Small decisions: when to look again, what a failure means, which exit code wins, what a URL may be."""
+"""Small decisions: what a failure means, which exit code wins, what a URL may be."""
 
 import pytest
 from hypothesis import given
@@ -11,16 +11,8 @@ from batchrun.provider.urls import check_base_url, check_follow_up, origin_of
 from batchrun.queue.answers import RefundSeen
 from batchrun.queue.failures import FailureKind, may_try_again
 from batchrun.queue.records import RefundDue
-from batchrun.run.polling import next_check_s
 from batchrun.run.refunds import judge_refund
 from batchrun.run.retry import BROKEN, DOWNLOAD, NOT_SENT, POLL, UPLOAD, RetryRule, failure_kind, throttled_wait_s
-
-seconds = st.floats(0, 10_000_000)
-
-
-@given(seconds, st.floats(5, 60), st.floats(60, 100_000))
-def test_checks_are_never_closer_than_the_floor_and_always_come(age_s: float, floor_s: float, stuck_s: float) -> None:
-    assert floor_s <= next_check_s(age_s, floor_s, stuck_s) <= 300
 
 
 @given(

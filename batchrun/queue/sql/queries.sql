@@ -528,3 +528,13 @@ JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.batch_id = :batch_id AND j.state IN ('unknown', 'parked', 'failed', 'rejected', 'lost')
   AND (j.state <> 'failed' OR j.generation = b.generation)
 ORDER BY j.position, j.job_id LIMIT :count;
+
+-- ---------------------------------------------------------------- latencies: what the polling has learnt
+
+-- name: record_latency
+INSERT INTO latencies (model, duration_s, place, took_ms, learnt_ms)
+VALUES (:model, :duration_s, :place, :took_ms, :now_ms)
+ON CONFLICT (model, duration_s, place) DO UPDATE SET took_ms = excluded.took_ms, learnt_ms = excluded.learnt_ms;
+
+-- name: read_latencies
+SELECT model, duration_s, place, took_ms FROM latencies ORDER BY learnt_ms, place;
