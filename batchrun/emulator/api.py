@@ -57,6 +57,7 @@ _POLL_FAULTS = (
     Fault.POLL_HTML,
     Fault.POLL_TRUNCATED,
     Fault.POLL_404,
+    Fault.POLL_WORD,
 )
 
 
@@ -193,6 +194,8 @@ class Api:
                 return html_page(200)
             case Fault.POLL_TRUNCATED:
                 return truncated(envelope(self._shown(task)))
+            case Fault.POLL_WORD if task.ended_ms is None:
+                return envelope(self._shown(task) | {"status": "Warming Up"})
         return envelope(self._shown(task))
 
     def _list(self, body: bytes) -> Reply:

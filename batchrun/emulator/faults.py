@@ -50,6 +50,8 @@ class Fault(StrEnum):
     """A gateway's HTML page with 200."""
     POLL_TRUNCATED = "poll_truncated"
     POLL_404 = "poll_404"
+    POLL_WORD = "poll_word"
+    """A task that runs has a status that no page names."""
     TASK_FAILED = "task_failed"
     """The task fails with code 1405 and is refunded later."""
     TASK_UNAVAILABLE = "task_unavailable"
@@ -83,7 +85,8 @@ TRANSPORT = tuple(
     fault
     for fault in Fault
     if fault.value.split("_")[0] in ("submit", "poll", "ticket", "put", "output", "list")
-    and fault not in (*STALLS, Fault.SUBMIT_NO_CREDIT, Fault.SUBMIT_NO_ID, Fault.POLL_404, Fault.LIST_EMPTY)
+    and fault
+    not in (*STALLS, Fault.SUBMIT_NO_CREDIT, Fault.SUBMIT_NO_ID, Fault.POLL_404, Fault.POLL_WORD, Fault.LIST_EMPTY)
 )
 """What a bad network and an overloaded gateway do, without what takes minutes each time."""
 

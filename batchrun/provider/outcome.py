@@ -31,6 +31,8 @@ class Prediction:
     """The task's own code: 0 is fine, 1xxx and 5xxx are failures."""
     error: str
     created_ms: int | None
+    is_known_word: bool = True
+    """An unknown word counts as running."""
     took_ms: int | None = None
     """How long it was worked on, where the provider says so; without its wait in the provider's queue."""
     inputs: Mapping[str, object] = field(default_factory=dict)

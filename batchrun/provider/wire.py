@@ -12,6 +12,7 @@ from typing import Any
 from batchrun.provider.outcome import Accepted, Prediction, Progress, RefusalKind, Refused, SubmitOutcome, Unknown
 
 _COMPLETED = frozenset({"completed", "succeeded", "success"})
+_RUNNING = frozenset({"created", "pending", "queued", "starting", "processing", "running", "in_progress"})
 _FAILED = frozenset({"failed", "cancelled", "canceled", "timeout", "deleted", "error"})
 _PREDICTION_ID = re.compile(r"[A-Za-z0-9_-]{4,128}")
 _REFUSING = frozenset({400, 401, 402, 403, 404, 413, 429})
@@ -112,6 +113,7 @@ def prediction_of(data: object) -> Prediction | None:
         model=model if isinstance(model, str) else None,
         progress=progress_of(word),
         status_word=word,
+        is_known_word=word in _COMPLETED | _FAILED | _RUNNING,
         outputs=outputs_of(data.get("outputs")),
         code=_int(data.get("code")),
         error=_text(data.get("error")),

@@ -109,11 +109,6 @@ def record_lost(params: Params) -> Script[None]:
     yield from ask("attempt_lost", attempt_id=params["attempt_id"], now_ms=params["now_ms"])
 
 
-def record_status(attempt_id: str, status_word: str) -> Script[None]:
-    """The provider's own word for where the prediction is."""
-    yield from ask("attempt_status", attempt_id=attempt_id, status_word=status_word)
-
-
 def record_completed(attempt_id: str, status_word: str, output_url: str | None, now_ms: int) -> Script[bool]:
     """The clip exists and is paid: settle, and go on to the download."""
     rows = yield from ask(

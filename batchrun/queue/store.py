@@ -298,10 +298,6 @@ class Queue:
         """See `answers.record_failed`."""
         return bool(await self._access.answer("failed", attempt_id, status_word, code, message, retry_ms, kind))
 
-    async def record_status(self, attempt_id: str, status_word: str) -> None:
-        """See `answers.record_status`."""
-        await self._access.run(lambda: answers.record_status(attempt_id, status_word))
-
     async def record_output_url(self, attempt_id: str, output_url: str) -> None:
         """The provider has handed out a fresh address for the clip."""
         await self._access.write("attempt_output_url", attempt_id=attempt_id, output_url=output_url)

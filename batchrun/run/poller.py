@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from batchrun.clock import Clock
@@ -55,6 +56,9 @@ class Poller:
     floor_s: float
     stuck_after_s: float
     chance: random.Random
+    note: Callable[[str], None] = lambda _: None
+    """Told what a person should see."""
+    _strange_words: set[str] = field(default_factory=set)
     _since_ms: int = field(init=False)
     _free_s: float = 0.0
     _heap: list[tuple[float, int, _Watch]] = field(default_factory=list)
@@ -124,11 +128,22 @@ class Poller:
         if watch.future.done():
             return
         if prediction.progress is Progress.RUNNING:
+            self._note_word(prediction)
             watch.running_at_s = asked_at_s
             self._schedule(watch, self._pause_s(watch, self._age_s(watch)))
             self._give_up_when_stuck(watch, prediction.status_word)
         else:
             watch.future.set_result(Ended(prediction, self._took_s(watch, prediction)))
+
+    def _note_word(self, prediction: Prediction) -> None:
+        """Said once for each word."""
+        word = prediction.status_word
+        if not (prediction.is_known_word or word in self._strange_words):
+            self._strange_words.add(word)
+            self.note(
+                f"prediction {prediction.prediction_id} has the status {word!r}, which batchrun does not know; "
+                "it counts as running"
+            )
 
     def _took_s(self, watch: _Watch, prediction: Prediction) -> float | None:
         if watch.running_at_s is None:

@@ -249,6 +249,7 @@ class Session:
         health = self._health(client, pool, observe)
         chance, stuck_after_s = self._outside.chance, limits.stuck_after_s
         poller = Poller(client, self._clock, health, latencies, limits.poll_s, stuck_after_s, chance)
+        poller.note = lambda text: observe(Event(Kind.NOTE, detail=text))
         folder = options.queue_path.resolve().parent
         book = LookBook(queue)
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)

@@ -82,7 +82,6 @@ class Workload:
             case "left":
                 return
         await queue.record_accepted(token, f"p-{token}", "created")
-        await queue.record_status(token, "processing")
         match fate.choices(("completed", "failed", "left"), (8, 2, 1))[0]:
             case "failed":
                 await self._fail(token, fate)

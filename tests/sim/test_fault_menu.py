@@ -70,6 +70,7 @@ MENU: dict[Fault, tuple[ExitCode, str]] = {
     Fault.POLL_HTML: (LATER, "poll: HTTP 200: not JSON"),
     Fault.POLL_TRUNCATED: (LATER, "poll: HTTP 200: not JSON"),
     Fault.POLL_404: (LATER, "min, last word 'poll: HTTP 404: Prediction not found'; its money stays held"),
+    Fault.POLL_WORD: (DONE, "has the status 'warming up', which batchrun does not know"),
     Fault.TASK_FAILED: (FAILED, "1405"),
     Fault.TASK_UNAVAILABLE: (FAILED, "5003"),
     Fault.TASK_MODERATION: (FAILED, "1200"),

@@ -325,9 +325,6 @@ WHERE attempt_id = :attempt_id AND state IN ('submitting', 'unknown') AND predic
 UPDATE attempts SET state = 'unknown', answered_ms = :now_ms, message = :message
 WHERE attempt_id = :attempt_id AND state = 'submitting' RETURNING job_id;
 
--- name: attempt_status
-UPDATE attempts SET status_word = :status_word WHERE attempt_id = :attempt_id AND state = 'running' RETURNING job_id;
-
 -- name: attempt_completed
 UPDATE attempts SET state = 'completed', status_word = :status_word, output_url = :output_url, finished_ms = :now_ms
 WHERE attempt_id = :attempt_id AND state IN ('running', 'late') RETURNING job_id;
