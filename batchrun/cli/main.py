@@ -16,6 +16,9 @@ VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
     "status": "counts, money, what is running, waiting, parked, failed and why",
     "list": "the jobs, filtered",
+    "retry": "allow failed jobs another attempt: all of them, by id, or by kind",
+    "redo": "buy a new take of finished jobs",
+    "cancel": "take out what is not bought yet; what runs is paid for and stays",
     "resolve": "decide a submit whose outcome nobody can tell: --adopt PREDICTION | --void | --leave",
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",
 }

@@ -38,6 +38,7 @@ from batchrun.queue.rows import job_of, known_job_of, took_of, twin_of
 from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import TWINS, Moment, begin_submits
+from batchrun.queue.wishes import Granted, Verb, grant
 
 T = TypeVar("T")
 
@@ -338,6 +339,11 @@ class Queue:
         params = {"job_id": job.job_id, "attempt_id": _attempt_id(job), "kind": "retention", "message": message}
         now_ms = self._clock.now_ms()
         await self._access.run(lambda: answers.record_lost(params | {"run_id": self.run_id, "now_ms": now_ms}))
+
+    async def grant(self, verb: Verb, batch_ids: Sequence[int], keys: Sequence[str]) -> list[Granted]:
+        """What a person asks of single jobs; see `wishes.grant`."""
+        now_ms = self._clock.now_ms()
+        return await self._access.run(lambda: grant(verb, batch_ids, keys, now_ms))
 
     # ------------------------------------------------------------------ views
 

@@ -526,6 +526,33 @@ WHERE j.batch_id = :batch_id AND j.state IN ('unknown', 'parked', 'failed', 'rej
   AND (j.state <> 'failed' OR j.generation = b.generation)
 ORDER BY j.position, j.job_id LIMIT :count;
 
+-- ---------------------------------------------------------------- wishes: retry, redo, cancel
+
+-- name: job_by_key
+SELECT j.job_id, j.key, b.name AS batch, j.state, j.revision_id, r.take, r.fingerprint
+FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
+WHERE j.batch_id = :batch_id AND j.key = :key;
+
+-- A person allows a request once more: how it failed bars it no longer, under no name.
+-- name: forget_failures
+DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
+
+-- name: requeue_asked
+UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
+    finished_ms = NULL, changed_ms = :now_ms
+WHERE job_id = :job_id AND state IN ('failed', 'cancelled') RETURNING job_id;
+
+-- name: insert_take
+INSERT INTO revisions (revision_id, job_id, take, fingerprint, fp_version, model, prompt, negative_prompt,
+    guidance_hundredths, duration_s, image_url, image_sha256, created_ms)
+SELECT :revision_id, job_id, take + 1, fingerprint, fp_version, model, prompt, negative_prompt, guidance_hundredths,
+    duration_s, image_url, image_sha256, :now_ms
+FROM revisions WHERE revision_id = :old_revision_id;
+
+-- name: cancel_queued
+UPDATE jobs SET state = 'cancelled', finished_ms = :now_ms, changed_ms = :now_ms, lease_run_id = NULL
+WHERE job_id = :job_id AND state = 'queued' RETURNING job_id;
+
 -- ---------------------------------------------------------------- latencies: what the polling has learnt
 
 -- name: record_latency

@@ -1,0 +1,84 @@
+"""What a person asks of single jobs: another attempt, a new take, or to leave it. Nothing here spends; the next run does.
+
+Each answer says what became of the wish, in words for a person, so that typing it twice changes nothing more.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from batchrun.queue.failures import FailureKind
+from batchrun.queue.script import Row, Script, ask, ask_one
+from batchrun.queue.states import FINAL, JobState
+
+Verb = Literal["retry", "redo", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What became of one wish. `changed` is False where there was nothing to do."""
+
+    batch: str
+    key: str
+    changed: bool
+    text: str
+
+
+Wish = Callable[[Row, int], Script[tuple[bool, str]]]
+
+
+def grant(verb: Verb, batch_ids: Sequence[int], keys: Sequence[str], now_ms: int) -> Script[list[Granted]]:
+    """Do it for these jobs of the batches, in one transaction; a key that no job has is left out of the answer."""
+    answers: list[Granted] = []
+    for batch_id in batch_ids:
+        for key in keys:
+            row = yield from ask_one("job_by_key", batch_id=batch_id, key=key)
+            if row is not None:
+                changed, text = yield from _WISHES[verb](row, now_ms)
+                answers.append(Granted(row["batch"], row["key"], changed, text))
+    return answers
+
+
+def _retry(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
+    """A failed or cancelled job may be bought once more; what its request's failures have barred is open again."""
+    state = JobState(row["state"])
+    if state not in (JobState.FAILED, JobState.CANCELLED):
+        return False, _unmoved(state, "only failed and cancelled jobs are tried again")
+    yield from ask("forget_failures", fingerprint=row["fingerprint"])
+    rows = yield from ask("requeue_asked", job_id=row["job_id"], now_ms=now_ms)
+    return bool(rows), "will be tried again" if rows else "changed meanwhile; look at it again"
+
+
+def _redo(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
+    """A new take: another revision with the same text, bought although its clip is there."""
+    state = JobState(row["state"])
+    if state is JobState.QUEUED:
+        return False, f"take {row['take']} is waiting to be bought already"
+    free = yield from ask_one("revisable", job_id=row["job_id"], old_revision_id=row["revision_id"], now_ms=now_ms)
+    if state not in FINAL or free is None:
+        return False, _unmoved(state, "a new take is bought when this one has ended")
+    next_id = yield from ask_one("next_revision_id")
+    ids = {"revision_id": next_id["next_id"] if next_id else 1, "now_ms": now_ms}
+    yield from ask("insert_take", old_revision_id=row["revision_id"], **ids)
+    yield from ask("requeue_revised", job_id=row["job_id"], **ids)
+    return True, f"take {row['take'] + 1} will be bought"
+
+
+def _cancel(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
+    """What is not bought yet is taken out; what is paid for stays."""
+    rows = yield from ask("cancel_queued", job_id=row["job_id"], now_ms=now_ms)
+    if rows:
+        return True, "will not be bought; `retry` takes it back"
+    return False, _unmoved(JobState(row["state"]), "only what is not bought yet can be taken out")
+
+
+def _unmoved(state: JobState, why: str) -> str:
+    return f"is {state.value}: {why}"
+
+
+_WISHES: dict[Verb, Wish] = {"retry": _retry, "redo": _redo, "cancel": _cancel}
+
+RETRIED = (JobState.FAILED,)
+"""What `retry` takes when no job is named."""
+NOT_UNNAMED = frozenset({FailureKind.LEFT_UNDECIDED})
+"""Failures that `retry` touches only when the job is named: its money may have bought a clip."""

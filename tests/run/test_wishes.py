@@ -1,0 +1,118 @@
+"""retry, redo, cancel: what a person asks of single jobs, typed once or twice."""
+
+import asyncio
+import json
+import sqlite3
+
+import pytest
+
+from batchrun.cli.main import main
+from batchrun.emulator.faults import Fault
+from batchrun.errors import ExitCode
+from tests.conftest import Shop, emulated, run_shop
+from tests.run.test_session import code_of, counts
+
+
+async def ask(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[bool, str]]:
+    """One verb; what became of each job."""
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, [*words, "--json"]) == 0
+    return {job["id"]: (job["changed"], job["message"]) for job in json.loads(capsys.readouterr().out)["jobs"]}
+
+
+async def test_retry_allows_failed_jobs_another_attempt_and_nothing_else(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add("ok").add("bad").add("worse")
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {Fault.TASK_MODERATION: 1.0}
+        shop.replace("{id: bad, image: pics/bad.png, prompt: 'It turns'", "{id: bad, image: pics/bad.png, prompt: 'No'")
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {Fault.OUTPUT_SHORT: 1.0}
+        shop.replace("image: pics/worse.png, prompt: 'It turns'", "image: pics/worse.png, prompt: 'Short'")
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {}
+        bought = len(emulator.world.submits)
+        assert counts(await run_shop(shop, emulator)) == {"failed": 1, "rejected": 1, "up_to_date": 1, "total": 3}
+        assert len(emulator.world.submits) == bought
+        assert await ask(capsys, "retry", manifest) == {"bad": (True, "will be tried again")}
+        assert await ask(capsys, "retry", manifest) == {}
+        assert await ask(capsys, "retry", manifest, "bad", "worse") == {
+            "bad": (False, "is queued: only failed and cancelled jobs are tried again"),
+            "worse": (False, "is rejected: only failed and cancelled jobs are tried again"),
+        }
+        result = await run_shop(shop, emulator)
+        assert (counts(result)["done"], len(emulator.world.submits)) == (1, bought + 1)
+
+
+async def test_retry_by_kind_and_by_tag(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a", more=", tags: [kitchen]").add("b")
+    manifest = str(shop.manifest)
+    async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+    assert await ask(capsys, "retry", manifest, "--kind", "task_failed") == {}
+    assert list(await ask(capsys, "retry", manifest, "--kind", "moderation", "--tag", "kitchen")) == ["a"]
+    assert list(await ask(capsys, "retry", manifest, "--kind", "moderation")) == ["b"]
+
+
+async def test_redo_buys_one_new_take_however_often_it_is_typed(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a").add("b")
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert await ask(capsys, "redo", manifest, "a") == {"a": (True, "take 2 will be bought")}
+        assert await ask(capsys, "redo", manifest, "a") == {"a": (False, "take 2 is waiting to be bought already")}
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 1, 3)
+        assert (await run_shop(shop, emulator)).bought == 0
+        assert await ask(capsys, "redo", manifest, "a", "b") == {
+            "a": (True, "take 3 will be bought"),
+            "b": (True, "take 2 will be bought"),
+        }
+
+
+async def test_redo_of_what_is_in_flight_changes_nothing(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_BEFORE: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+    said = await ask(capsys, "redo", str(shop.manifest), "a")
+    assert said == {"a": (False, "is parked: a new take is bought when this one has ended")}
+
+
+async def test_cancel_takes_out_what_is_not_bought_and_retry_takes_it_back(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.limits = shop.limits.replace("budget: 100", "budget: 0.50")
+    shop.add_many(4)
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.CAP_REACHED
+        assert await ask(capsys, "cancel", manifest) == dict.fromkeys(
+            ("job-02", "job-03"), (True, "will not be bought; `retry` takes it back")
+        )
+        assert (await ask(capsys, "cancel", manifest, "job-00"))["job-00"][0] is False
+        shop.replace("budget: 0.50", "budget: 100")
+        result = await run_shop(shop, emulator)
+        assert (counts(result)["cancelled"], len(emulator.world.submits)) == (2, 2)
+        assert list(await ask(capsys, "retry", manifest)) == []  # a cancelled job comes back by name only
+        assert (await ask(capsys, "retry", manifest, "job-03"))["job-03"][0] is True
+        assert counts(await run_shop(shop, emulator))["done"] == 1
+
+
+async def test_a_name_that_is_not_there_changes_nothing(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("mug-01").add("mug-02")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+    for verb in ("retry", "redo", "cancel"):
+        words = [verb, str(shop.manifest), "mug-01", "mug-3"]
+        assert await asyncio.to_thread(main, words) == ExitCode.USAGE
+        assert "has no job 'mug-3' in its queue; did you mean 'mug-0" in capsys.readouterr().err
+    connection = sqlite3.connect(shop.queue_path)
+    assert connection.execute("SELECT DISTINCT state FROM jobs").fetchall() == [("done",)]
+    connection.close()
+    assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "mug-01"]) == 0
+    said = capsys.readouterr().out
+    assert "shop/mug-01: take 2 will be bought" in said
+    assert "next: batchrun" in said
