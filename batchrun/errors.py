@@ -28,6 +28,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 5
     ACCOUNT = 7
     CAP_REACHED = 8
+    WOULD_BUY = 9
     DEADLINE = 10
     KEY = 12
     INTERRUPTED = 130
@@ -43,6 +44,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.UNAVAILABLE: "provider or network unavailable, run again later",
     ExitCode.ACCOUNT: "account problem (credit, suspension)",
     ExitCode.CAP_REACHED: "spend cap reached, work left",
+    ExitCode.WOULD_BUY: "`plan --exit-code`: something would be bought",
     ExitCode.DEADLINE: "deadline reached, work left",
     ExitCode.KEY: "key missing or refused",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C, gracefully",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchrun.errors import KeyRefusedError, UsageError
 from batchrun.money import parse_usd
+from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
 PREVIEW_ORIGIN = "emulator"
 
@@ -74,6 +75,11 @@ def read_key(key_file: Path | None) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{1,512}", key):
         raise KeyRefusedError(f"{source} does not hold a key: it has blanks or control characters in it")
     return key
+
+
+def base_url() -> str:
+    """The API's address. Raises UsageError."""
+    return check_base_url(os.environ.get("WAVESPEED_BASE_URL") or DEFAULT_BASE_URL)
 
 
 def shown_path(path: Path) -> str:

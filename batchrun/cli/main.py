@@ -14,6 +14,7 @@ from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError
 
 VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
+    "plan": "for each job whether and why it would run, and what it would cost; changes nothing",
     "status": "counts, money, what is running, waiting, parked, failed and why",
     "list": "the jobs, filtered",
     "retry": "allow failed jobs another attempt: all of them, by id, or by kind",
@@ -28,6 +29,7 @@ examples:
   batchrun jobs/catalog.yaml --preview    free, no key: the same pipeline on this machine
   batchrun jobs/catalog.yaml              make what is new or changed
   batchrun jobs/catalog.yaml --no-new     only collect what is already paid for
+  batchrun plan jobs/catalog.yaml         what a run would do, why, and for how much
   batchrun status jobs/catalog.yaml       how it stands
 
 environment:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from batchrun.clock import Clock, SystemClock, rfc3339
 from batchrun.errors import UsageError
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
-from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 from batchrun.queue.records import OpenSubmit
 from batchrun.queue.store import Queue
 from batchrun.run import resolve
@@ -78,7 +76,7 @@ def _chosen(found: Sequence[OpenSubmit], ids: Sequence[str], batch: str) -> list
 
 async def _decide(parsed: argparse.Namespace, queue: Queue, clock: Clock, chosen: Sequence[OpenSubmit]) -> None:
     if parsed.adopt:
-        base_url = check_base_url(os.environ.get("WAVESPEED_BASE_URL") or DEFAULT_BASE_URL)
+        base_url = common.base_url()
         if queue.identity.origin != origin(base_url):
             raise UsageError(f"the queue belongs to {queue.identity.origin}; set WAVESPEED_BASE_URL to it")
         async with Http(base_url, common.read_key(parsed.api_key_file), clock) as http:

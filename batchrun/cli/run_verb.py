@@ -22,7 +22,7 @@ from batchrun.manifest.catalogue import models
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
-from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url, is_loopback
+from batchrun.provider.urls import is_loopback
 from batchrun.run import summary
 from batchrun.run.session import Session, Surroundings, origin
 from batchrun.run.stop import Stop, on_signals
@@ -52,7 +52,7 @@ def main(parsed: argparse.Namespace) -> int:
 async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
     stop = Stop()
     queues = common.queue_paths(parsed)
-    base_url = check_base_url(os.environ.get("WAVESPEED_BASE_URL") or DEFAULT_BASE_URL)
+    base_url = common.base_url()
     key = None if parsed.preview else common.read_key(parsed.api_key_file)
     results: list[Result] = []
     loaded: list[Batch] = []

@@ -234,6 +234,10 @@ class Queue:
         params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": TWINS}
         return [twin_of(row, self.real_path) for row in await self.read(lambda: ask("twins", **params))]
 
+    async def with_clip(self, fingerprints: Sequence[str]) -> set[str]:
+        """Which of these requests the queue has a clip of, under any name."""
+        return await self.read(lambda: views.with_clip(fingerprints))
+
     async def finish_copied(self, job: Job, twin: Twin) -> None:
         """The twin's clip stands under this job's name too. Raises LostLeaseError."""
         await self._guarded(

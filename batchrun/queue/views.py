@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +94,16 @@ def batch_names() -> Script[list[BatchName]]:
     """Every batch of the queue, without its jobs."""
     rows = yield from ask("list_batches")
     return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
+
+
+def with_clip(fingerprints: Sequence[str]) -> Script[set[str]]:
+    """Those that have a finished clip under some name."""
+    found: set[str] = set()
+    for fingerprint in set(fingerprints):
+        rows = yield from ask("has_clip", fingerprint=fingerprint)
+        if rows:
+            found.add(fingerprint)
+    return found
 
 
 def living_runs(now_ms: int) -> Script[list[RunView]]:

@@ -335,7 +335,10 @@ class Session:
 
     def _caps(self, batch_id: int, run_id: str) -> tuple[Cap, ...]:
         batch = self._batches[batch_id]
-        return caps_of(batch, batch_id, day_of(self._clock.now_ms(), batch.caps.zone), run_id, self._options)
+        day, options = day_of(self._clock.now_ms(), batch.caps.zone), self._options
+        return caps_of(
+            batch, batch_id, day, run_id, kind=options.kind, max_spend_usd_micros=options.max_spend_usd_micros
+        )
 
     # ------------------------------------------------------------------ the end
 

@@ -78,9 +78,11 @@ class Result:
     """Why nothing new was read; what was in flight was collected all the same."""
 
 
-def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options) -> tuple[Cap, ...]:
+def caps_of(
+    batch: Batch, batch_id: int, day: str, run_id: str, *, kind: str, max_spend_usd_micros: int | None
+) -> tuple[Cap, ...]:
     """Every cap on a job of the batch. None on previews: they cost nothing."""
-    if options.kind != "paid":
+    if kind != "paid":
         return ()
     caps, campaign = batch.caps, batch.caps.campaign
     candidates = [
@@ -92,7 +94,7 @@ def caps_of(batch: Batch, batch_id: int, day: str, run_id: str, options: Options
             Scope(campaign=campaign, day=day),
             caps.campaign_daily_budget_usd_micros,
         ),
-        ("--max-spend", Scope(run_id=run_id), options.max_spend_usd_micros),
+        ("--max-spend", Scope(run_id=run_id), max_spend_usd_micros),
     ]
     return tuple(
         Cap(name=name, scope=scope, limit_usd_micros=limit) for name, scope, limit in candidates if limit is not None

@@ -203,6 +203,9 @@ SELECT * FROM (
     WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
       AND o.verdict <> 'done' LIMIT :count);
 
+-- name: has_clip
+SELECT 1 AS something FROM outcomes WHERE fingerprint = :fingerprint AND verdict = 'done' LIMIT 1;
+
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
 UPDATE jobs SET state = 'done', file_sha256 = :sha256, file_bytes = :size_bytes, file_facts = :facts,

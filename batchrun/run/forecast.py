@@ -1,0 +1,115 @@
+"""What a run would do: which jobs and why, for how much, what is copied, what each cap leaves, how long. Arithmetic only."""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from batchrun.manifest.jobs import Limits
+from batchrun.plan import BUYS, Planned, Reason
+from batchrun.run.polling import Latency
+from batchrun.run.terms import CapView
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One job of the plan."""
+
+    batch: str
+    planned: Planned
+    is_copy: bool
+    """Its request is bought already, or by a job before it: it gets a copy."""
+
+    @property
+    def price_usd_micros(self) -> int:
+        """What it would cost at most."""
+        return self.planned.spec.price_usd_micros if self.planned.reason in BUYS and not self.is_copy else 0
+
+
+@dataclass(frozen=True, slots=True)
+class CapForecast:
+    """A cap, and what the jobs under it would cost."""
+
+    cap: CapView
+    wanted_usd_micros: int
+
+    @property
+    def left_usd_micros(self) -> int:
+        """What would be left; negative where not everything fits."""
+        return self.cap.left_usd_micros - self.wanted_usd_micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The whole plan."""
+
+    lines: Sequence[Line]
+    caps: Sequence[CapForecast] = field(default_factory=tuple)
+    duration_s: float = 0.0
+
+    @property
+    def to_buy(self) -> list[Line]:
+        """What money would be spent on."""
+        return [line for line in self.lines if line.planned.reason in BUYS and not line.is_copy]
+
+    @property
+    def copies(self) -> list[Line]:
+        """What would be bought if its request were not bought already."""
+        return [line for line in self.lines if line.is_copy]
+
+    @property
+    def price_usd_micros(self) -> int:
+        """All of it, at most."""
+        return sum(line.price_usd_micros for line in self.lines)
+
+    @property
+    def saved_usd_micros(self) -> int:
+        """What the copies would have cost."""
+        return sum(line.planned.spec.price_usd_micros for line in self.copies)
+
+    def by_reason(self) -> dict[Reason, tuple[int, int]]:
+        """How many jobs, and their price, for each reason, in the order of the reasons."""
+        counts = Counter(line.planned.reason for line in self.lines if not line.is_copy)
+        prices: Counter[Reason] = Counter()
+        for line in self.lines:
+            prices[line.planned.reason] += line.price_usd_micros
+        return {reason: (counts[reason], prices[reason]) for reason in Reason if counts[reason]}
+
+
+def lines_of(plans: Sequence[tuple[str, Sequence[Planned]]], has_clip: Collection[str]) -> list[Line]:
+    """Every job of the plans; of equal requests the first is bought and the others are copies.
+
+    Args:
+        plans: by batch.
+        has_clip: fingerprints of which the queue has a clip.
+    """
+    bought: set[str] = set()
+    lines: list[Line] = []
+    for batch, plan in plans:
+        for planned in plan:
+            fingerprint = planned.spec.fingerprint
+            is_new_take = planned.known is not None and planned.known.revision.take > 1
+            buys = planned.reason in BUYS
+            is_copy = buys and not is_new_take and (fingerprint in has_clip or fingerprint in bought)
+            if buys:
+                bought.add(fingerprint)
+            lines.append(Line(batch, planned, is_copy))
+    return lines
+
+
+def price_by_batch(lines: Sequence[Line]) -> dict[str, int]:
+    """What the jobs of each batch would cost, in micro-dollars, by its name."""
+    prices: Counter[str] = Counter()
+    for line in lines:
+        prices[line.batch] += line.price_usd_micros
+    return dict(prices)
+
+
+def duration_s(kinds: Sequence[Latency], limits: Limits) -> float:
+    """How long predictions of these latencies take under the limits, roughly: the slots' work or the starts, then a tail."""
+    if not kinds:
+        return 0.0
+    means = [one.median_s * math.exp(one.sigma**2 / 2) for one in kinds]
+    work_s = sum(means) / limits.concurrency
+    starts_s = (len(kinds) - 1) / limits.per_minute * 60
+    return max(work_s, starts_s) + max(means)
