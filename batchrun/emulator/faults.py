@@ -78,6 +78,14 @@ class Fault(StrEnum):
     """An HTML page with 200 instead of the clip."""
     OUTPUT_SHORT = "output_short"
     """Half of the clip, with a Content-Length that fits it."""
+    CLIP_BLACK = "clip_black"
+    """The clip is whole, and black from start to end."""
+    CLIP_FLAT = "clip_flat"
+    """The clip is whole, and of one colour."""
+    CLIP_FROZEN = "clip_frozen"
+    """The clip is whole and shows the picture, and nothing moves."""
+    CLIP_OTHER = "clip_other"
+    """The clip is whole, and of another picture."""
 
 
 STALLS = (Fault.SUBMIT_STALL, Fault.POLL_STALL, Fault.OUTPUT_STALL)
@@ -89,6 +97,8 @@ TRANSPORT = tuple(
     not in (*STALLS, Fault.SUBMIT_NO_CREDIT, Fault.SUBMIT_NO_ID, Fault.POLL_404, Fault.POLL_WORD, Fault.LIST_EMPTY)
 )
 """What a bad network and an overloaded gateway do, without what takes minutes each time."""
+CLIP_FAULTS = (Fault.CLIP_BLACK, Fault.CLIP_FLAT, Fault.CLIP_FROZEN, Fault.CLIP_OTHER)
+"""What a model may get wrong: nothing is broken, and only who looks at the clip finds it."""
 
 PRESETS: dict[str, dict[Fault, float]] = {
     "typical": {
@@ -111,6 +121,7 @@ PRESETS: dict[str, dict[Fault, float]] = {
             Fault.TASK_STUCK,
             Fault.TASK_MODERATION,
             Fault.POLL_404,
+            *CLIP_FAULTS,
         )
     },
 }

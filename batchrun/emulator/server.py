@@ -19,8 +19,10 @@ from aiohttp import web
 
 from batchrun.emulator.api import API, Api, uploaded
 from batchrun.emulator.distort import Distortion
+from batchrun.emulator.faults import CLIP_FAULTS
 from batchrun.emulator.render import AREA_PX, UnreadablePictureError, render
 from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
+from batchrun.emulator.spoil import spoilt
 from batchrun.emulator.store import Store, drop
 from batchrun.emulator.world import Task, World
 
@@ -138,8 +140,10 @@ class _Works:
         part = target.with_suffix(".part")
         try:
             picture = await self._picture(task)
+            fault = world.dice.throw(*CLIP_FAULTS)
+            render = self._render if fault is None else spoilt(fault, task.task_id)
             await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._render, picture, task.inputs["prompt"], task.duration_s, part
+                self._threads, render, picture, task.inputs["prompt"], task.duration_s, part
             )
         except UnreadablePictureError as error:
             world.fail(task, 1401, f"the image cannot be read: {error}")
