@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,17 @@ from batchrun.manifest.fingerprint import FINGERPRINT_VERSION, Content, fingerpr
 from batchrun.manifest.pictures import Picture
 
 MAX_ATTEMPTS = 3
+
+
+class Checks(StrEnum):
+    """How closely a downloaded clip is looked at before its job is done. Not part of what would be sent."""
+
+    QUICK = "quick"
+    """The file is whole by its boxes, and its header says what was bought."""
+    FULL = "full"
+    """Every frame is decoded; what looks wrong is a warning."""
+    STRICT = "strict"
+    """The same, and a clip with a warning is rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +134,7 @@ class Batch:
     limits: Limits
     caps: Caps
     jobs: tuple[JobSpec, ...]
+    checks: Checks = Checks.FULL
     warnings: tuple[str, ...] = ()
 
     @property

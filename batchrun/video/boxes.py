@@ -5,6 +5,8 @@ import struct
 from pathlib import Path
 
 _LARGEST_WALK = 10_000
+_MAX_INDEX_BYTES = 16 * 1024**2
+"""Of the `moov` box, which is read into memory and grows there: some kilobytes for clips of seconds."""
 _HEADER_BYTES = 8
 _LONG_HEADER_BYTES = 16
 
@@ -54,4 +56,6 @@ def _box(header: bytes, rest_bytes: int, *, first: bool) -> tuple[bytes, int]:
         box_bytes = rest_bytes
     if not _HEADER_BYTES <= box_bytes <= rest_bytes:
         raise BrokenClipError(f"the file is cut: box {kind!r} says {box_bytes} bytes, {rest_bytes} are left")
+    if kind == b"moov" and box_bytes > _MAX_INDEX_BYTES:
+        raise BrokenClipError(f"the file's index of {box_bytes} bytes is not plausible for a clip of seconds")
     return kind, box_bytes

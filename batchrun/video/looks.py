@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from batchrun.video.boxes import BrokenClipError
-from batchrun.video.check import is_as_long
+from batchrun.video.container import opened_video
+from batchrun.video.duration import is_as_long
 from batchrun.video.likeness import FRAME_SIDE, SIDE, Bytes, Floats, table
 
 if TYPE_CHECKING:
@@ -112,36 +113,31 @@ def first_frame(clip: Path) -> FirstFrame:
     Raises:
         BrokenClipError: no video, or no frame that can be decoded.
     """
-    import av  # noqa: PLC0415  # 30 MB of codecs: `batchrun --help` does not need them
-
     frame: VideoFrame | None = None
     start_s, end_s = float("inf"), 0.0
-    try:
-        with av.open(str(clip), mode="r", format="mov", timeout=60.0) as container:
-            if not container.streams.video:
-                raise BrokenClipError("the file holds no video")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            if stream.codec_context.width * stream.codec_context.height > _MAX_PIXELS:
-                raise BrokenClipError("the video's size is not plausible")
-            for number, packet in enumerate(container.demux(stream)):
-                if number > _MAX_PACKETS:
-                    raise BrokenClipError(f"the clip has more than {_MAX_PACKETS} packets")
-                if packet.pts is not None and packet.time_base is not None:
-                    start_s = min(start_s, float(packet.pts * packet.time_base))
-                    end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if frame is None:
-                    frame = next((one for one in packet.decode() if not one.is_corrupt), None)
+    with opened_video(clip) as (container, stream):
+        for number, packet in enumerate(container.demux(stream)):
+            if number > _MAX_PACKETS:
+                raise BrokenClipError(f"the clip has more than {_MAX_PACKETS} packets")
+            if packet.pts is not None and packet.time_base is not None:
+                start_s = min(start_s, float(packet.pts * packet.time_base))
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if frame is None:
-                raise BrokenClipError("the clip holds no frame that can be decoded")
-            look = _shrunk(Image.fromarray(frame.to_ndarray(format="rgb24")), FRAME_SIDE)
-    except (av.error.FFmpegError, OSError) as error:
-        raise BrokenClipError(f"the clip cannot be decoded: {error.strerror or error}") from error
+                frame = next((one for one in packet.decode() if not one.is_corrupt), None)
+        if frame is None:
+            raise BrokenClipError("the clip holds no frame that can be decoded")
+        look = _shrunk(Image.fromarray(frame.to_ndarray(format="rgb24")), FRAME_SIDE)
     return FirstFrame(look, _whole_seconds(end_s - start_s))
 
 
 def _whole_seconds(duration_s: float) -> int:
     return next((asked for asked in _DURATIONS_S if is_as_long(duration_s, asked)), round(duration_s))
+
+
+def contrast(picture: Look) -> float:
+    """How much a picture shows: the root mean square of its levels about the mean of each channel, 0 to 127."""
+    levels = np.frombuffer(picture.pixels, np.uint8).reshape(-1, 3)
+    return float(np.sqrt(levels.var(axis=0).mean()))
 
 
 def distance(picture: Look, frame: Look) -> float:

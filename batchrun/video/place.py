@@ -82,6 +82,12 @@ def quarantine_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path
     return folder / "rejected" / batch / f"{key}.{attempt_id}.mp4"
 
 
+def poster_path(folder: Path, kind: str, batch: str, key: str) -> Path:
+    """Where one frame of a job's clip is kept; `kind` is the queue's, because previews share the folder with paid clips."""
+    base = folder / "preview" if kind == "preview" else folder
+    return base / "posters" / batch / f"{key}.webp"
+
+
 def late_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:
     """Where the clip of a submit goes that was given up, exists after all, and whose job was bought again meanwhile."""
     return folder / "late" / batch / f"{key}.{attempt_id}.mp4"

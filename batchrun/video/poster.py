@@ -1,0 +1,59 @@
+"""One frame of a clip as a small picture, for lists and reports. Nice to have: nothing fails when it cannot be written."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from batchrun.video.download import flush
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+LONGEST_PX = 512
+_QUALITY = 80
+_METHOD = 2
+"""Of WebP's effort, 0 to 6: a third of the time of the usual 4, for files 4 % larger."""
+
+
+def write_poster(frame: "VideoFrame", target: Path) -> bool:
+    """Keep the frame as WebP, at most 512 px a side. Whether it could be. Blocks for some ten milliseconds."""
+    import av  # noqa: PLC0415  # 30 MB of codecs: `batchrun --help` does not need them
+
+    scale = min(1.0, LONGEST_PX / max(frame.width, frame.height))
+    size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    part = _part(target)
+    # What Pillow and PyAV raise is many things, KeyError (a Pillow without WebP) among them
+    with suppress(OSError, ValueError, KeyError, av.error.FFmpegError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pixels = frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray()
+        Image.fromarray(pixels).save(part, "WEBP", quality=_QUALITY, method=_METHOD)
+        flush(part)
+        part.replace(target)
+        return True
+    return _given_up(part)
+
+
+def copy_poster(source: Path, target: Path) -> bool:
+    """The poster of the very same clip under another job's name. Whether there is one. Blocks."""
+    part = _part(target)
+    with suppress(OSError):
+        data = source.read_bytes()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        flush(part)
+        part.replace(target)
+        return True
+    return _given_up(part)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
+
+
+def _given_up(part: Path) -> bool:
+    with suppress(OSError):
+        part.unlink(missing_ok=True)
+    return False
