@@ -34,7 +34,7 @@ format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job
+bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job and a check
 	@$(BIN)/python -m tests.bench
 
 # Sizes of `make proof`; the tests run the same proofs in small ones.

@@ -105,8 +105,8 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
     kind = known.failure_kind or ""
     if kind == FailureKind.OUTPUT_OCCUPIED:
         return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
-    # Nothing was bought for an unusable picture, and the manifest's check has just passed.
-    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE):
+    # Nothing was bought for these: the picture has just passed the manifest's check, and the twin may pass by now.
+    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE, FailureKind.REJECTED_TWIN):
         return Reason.TRY_AGAIN
     if may_try_again(kind, known.failed_attempts, max_attempts):
         return Reason.TRY_AGAIN

@@ -71,7 +71,8 @@ def _json(batch: str, job: JobView) -> dict[str, object]:
         "priority": job.priority,
         "output": str(job.output),
         "size_bytes": job.size_bytes,
-        "clip": dict(job.facts),
+        "clip": {name: fact for name, fact in job.facts.items() if name != "warnings"},
+        "warnings": list(job.warnings),
         "spent_usd": decimal_usd(job.spent_usd_micros),
         "prediction_id": job.prediction_id,
         "attempt_id": job.attempt_id,
@@ -90,6 +91,6 @@ def _table(found: list[tuple[str, JobView]]) -> list[str]:
 
 def _what(job: JobView) -> str:
     if job.state is JobState.DONE:
-        return common.shown_path(job.output)
+        return common.shown_path(job.output) + (f"  [{', '.join(job.warnings)}]" if job.warnings else "")
     text = job.message or job.prompt
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

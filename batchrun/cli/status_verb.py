@@ -15,7 +15,15 @@ from batchrun.queue.records import Balance, Scope
 from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchView, JobView, RunView
-from batchrun.run.summary import SCHEMA_VERSION, counts_json, counts_of, problem_lines, problems_json
+from batchrun.run.summary import (
+    SCHEMA_VERSION,
+    counts_json,
+    counts_of,
+    problem_lines,
+    problems_json,
+    warning_lines,
+    warnings_json,
+)
 
 
 @dataclass(slots=True)
@@ -105,6 +113,7 @@ def _json(standing: Standing) -> dict[str, object]:
             for batch, job in standing.running
         ],
         "not_fine": problems_json(standing.batches),
+        **warnings_json(standing.batches),
     }
 
 
@@ -127,7 +136,7 @@ def _lines(standing: Standing, now_ms: int) -> list[str]:
     for run in standing.runs:
         doing = f"waits: {run.waiting}" if run.waiting else "is at work"
         lines.append(f"  process {run.pid} on {run.host.split()[0]} {doing}")
-    return lines + problem_lines(standing.batches)
+    return [*lines, *problem_lines(standing.batches), *warning_lines(standing.batches)]
 
 
 _SHOWN = 10

@@ -16,7 +16,7 @@ from batchrun.emulator.render import FPS, frame_count
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SIZE_PX = (320, 240)
+_SIZE_PX = (480, 360)
 
 
 def spoilt(fault: Fault, seed: str) -> Callable[[Path, str, int, Path], None]:

@@ -126,6 +126,7 @@ class ManifestPart(_Part):
     name: Name | None = None
     model: Annotated[str, AfterValidator(_known_model)] = DEFAULT_MODEL
     output: Text = DEFAULT_OUTPUT
+    checks: Literal["quick", "full", "strict"] = "full"
     defaults: DefaultsPart = DefaultsPart()
     limits: LimitsPart = LimitsPart()
     campaign: CampaignPart | None = None

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from batchrun.manifest.catalogue import Model, models, tiers
 from batchrun.manifest.document import DefaultsPart, JobPart, LimitsPart, ManifestPart
 from batchrun.manifest.fingerprint import normal_text
-from batchrun.manifest.jobs import Batch, Caps, JobSpec, Limits
+from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits
 from batchrun.manifest.names import check_name, fold
 from batchrun.manifest.pictures import Picture, PictureError, read_picture
 from batchrun.manifest.problems import Problems
@@ -55,6 +55,7 @@ def load_manifest(path: Path, *, fast: bool = False, previews: bool = False) -> 
         limits=limits,
         caps=caps,
         jobs=jobs,
+        checks=Checks(document.checks),
         warnings=tuple(reading.warnings),
     )
 

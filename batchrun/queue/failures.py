@@ -32,6 +32,10 @@ class FailureKind(StrEnum):
     """A person left it so: the money counts as spent."""
     BROKEN_CLIP = "broken_clip"
     """The clip is paid but fails its checks."""
+    WARNED_CLIP = "warned_clip"
+    """The clip is paid and whole, looks wrong, and the manifest says `checks: strict`."""
+    REJECTED_TWIN = "rejected_twin"
+    """The very same clip was bought for another job and does not pass the checks of this one; nothing was bought."""
 
 
 MAX_ATTEMPTS: dict[FailureKind, int] = {
@@ -44,7 +48,7 @@ MAX_ATTEMPTS: dict[FailureKind, int] = {
 NOTHING_BOUGHT = ("void", "not_sent", "stopped")
 """Not failures of the job: what was void while its manifest asked for something else."""
 
-PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED})
+PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED, FailureKind.REJECTED_TWIN})
 """Failures that a person resolves by hand; nothing was bought."""
 
 
@@ -54,6 +58,7 @@ _OF_ITS_NAME = frozenset(
         FailureKind.PICTURE_UNUSABLE,
         FailureKind.OUTPUT_OCCUPIED,
         FailureKind.NO_CREDIT,
+        FailureKind.REJECTED_TWIN,
         *NOTHING_BOUGHT,
     }
 )

@@ -36,7 +36,13 @@ class StalePlanError(Exception):
 
 
 def swap_generation(
-    name: str, manifest: str, campaign: str | None, seen_generation: int, intakes: Sequence[Intake], now_ms: int
+    name: str,
+    manifest: str,
+    campaign: str | None,
+    checks: str,
+    seen_generation: int,
+    intakes: Sequence[Intake],
+    now_ms: int,
 ) -> Script[int]:
     """Put the reading in place as the batch's newest generation.
 
@@ -47,12 +53,13 @@ def swap_generation(
         StalePlanError: the batch is not at `seen_generation` any more.
         QueueError: an output path belongs to a job of another batch.
     """
-    batch_id = yield from _batch_id(name, manifest, campaign, now_ms)
+    batch_id = yield from _batch_id(name, manifest, campaign, checks, now_ms)
     row = yield from ask_one(
         "begin_generation",
         batch_id=batch_id,
         manifest=manifest,
         campaign=campaign,
+        checks=checks,
         seen_generation=seen_generation,
     )
     if row is None:
@@ -79,10 +86,12 @@ def swap_generation(
     return batch_id
 
 
-def _batch_id(name: str, manifest: str, campaign: str | None, now_ms: int) -> Script[int]:
+def _batch_id(name: str, manifest: str, campaign: str | None, checks: str, now_ms: int) -> Script[int]:
     row = yield from ask_one("find_batch", name=name)
     if row is None:
-        row = yield from ask_one("insert_batch", name=name, manifest=manifest, campaign=campaign, now_ms=now_ms)
+        row = yield from ask_one(
+            "insert_batch", name=name, manifest=manifest, campaign=campaign, checks=checks, now_ms=now_ms
+        )
     assert row is not None  # noqa: S101  # an insert that returns its row
     batch_id: int = row["batch_id"]
     return batch_id

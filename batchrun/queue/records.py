@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 
+from batchrun.manifest.jobs import Checks
 from batchrun.queue.states import JobState
 
 
@@ -168,6 +169,8 @@ class Job:
     """What this queue has put under `output` before."""
     failed_attempts: int
     """Attempts that failed with this very fingerprint."""
+    checks: Checks
+    """How closely its clip is looked at, as the manifest said when it was last read."""
     revision: Revision
     attempt: Attempt | None
     upload: Upload | None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from batchrun.manifest.jobs import Checks
 from batchrun.queue.records import (
     Attempt,
     ChargeDue,
@@ -51,6 +52,7 @@ def job_of(row: Row, real_path: RealPath) -> Job:
         file_sha256=row["file_sha256"],
         placed_sha256=row["placed_sha256"],
         failed_attempts=row["failed_attempts"],
+        checks=Checks(row["checks"]),
         revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
         attempt=attempt,
         upload=upload,

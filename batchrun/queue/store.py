@@ -166,10 +166,10 @@ class Queue:
 
     async def swap_generation(self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake]) -> int:
         """Put a manifest's reading in place; see `intake.swap_generation`."""
-        manifest, campaign = self.stored_path(batch.path), batch.caps.campaign
+        manifest, campaign, checks = self.stored_path(batch.path), batch.caps.campaign, batch.checks.value
         now_ms = self._clock.now_ms()
         return await self._access.run(
-            lambda: swap_generation(batch.name, manifest, campaign, seen.generation, intakes, now_ms)
+            lambda: swap_generation(batch.name, manifest, campaign, checks, seen.generation, intakes, now_ms)
         )
 
     def stored_path(self, path: Path) -> str:
@@ -334,9 +334,10 @@ class Queue:
         """The clip stands under its name, flushed to disk. Raises LostLeaseError."""
         await self._guarded("job_done", job_id=job.job_id, attempt_id=_attempt_id(job))
 
-    async def reject(self, job: Job, kind: str, message: str) -> None:
-        """The clip is paid but fails its checks. Raises LostLeaseError."""
-        await self._guarded("job_rejected", job_id=job.job_id, attempt_id=_attempt_id(job), kind=kind, message=message)
+    async def reject(self, job: Job, kind: str, message: str, facts: str | None = None) -> None:
+        """The clip is paid but fails its checks; `facts` are what was read of it. Raises LostLeaseError."""
+        params = {"job_id": job.job_id, "attempt_id": _attempt_id(job), "kind": kind}
+        await self._guarded("job_rejected", message=message, facts=facts, **params)
 
     async def lose(self, job: Job, message: str) -> None:
         """The clip is paid and cannot be had any more. Raises LostLeaseError."""

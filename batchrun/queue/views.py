@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchrun.queue.script import Row, Rows, Script, ask
@@ -23,6 +23,14 @@ class NotFine:
     message: str | None
     prediction_id: str | None
     attempt_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A finished job whose clip is whole but looks wrong, with the words for how."""
+
+    key: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,9 @@ class BatchView:
     not_fine: tuple[NotFine, ...] = ()
     put_off: tuple[NotFine, ...] = ()
     """Jobs that go on by themselves, but later: an upload, a download or the disk did not work."""
+    warned: tuple[Warned, ...] = ()
+    warned_count: int = 0
+    """All of them, however long the list is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +99,12 @@ class JobView:
     submitted_ms: int | None
     changed_ms: int
     generation: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Words for what looks wrong with its clip."""
+        words = self.facts.get("warnings")
+        return tuple(words) if isinstance(words, list) else ()
 
 
 def batch_names() -> Script[list[BatchName]]:
@@ -125,7 +142,10 @@ def batch_views(now_ms: int) -> Script[list[BatchView]]:
         counts = yield from ask("state_counts", batch_id=row["batch_id"], generation=row["generation"], now_ms=now_ms)
         not_fine = yield from ask("not_fine_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
         put_off = yield from ask("put_off_jobs", batch_id=row["batch_id"], now_ms=now_ms, count=MAX_NOT_FINE)
-        found.append(_batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off]))
+        warned = yield from ask("warned_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
+        view = _batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off])
+        words = tuple(Warned(job["key"], tuple(json.loads(job["warnings"]))) for job in warned)
+        found.append(replace(view, warned=words, warned_count=warned[0]["jobs"] if warned else 0))
     return found
 
 

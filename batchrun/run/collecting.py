@@ -11,13 +11,23 @@ from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderEr
 from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import Job
 from batchrun.run.events import Kind
+from batchrun.run.first_frames import sent_picture
 from batchrun.run.retry import BROKEN, DOWNLOAD
 from batchrun.run.saving import halt_of_disk
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
-from batchrun.video.check import ClipFacts, check_clip
+from batchrun.video.check import ClipFacts, WarnedClipError, check_clip
 from batchrun.video.download import Download, PartFile, TooLargeError, flush, sha256_of
-from batchrun.video.place import OccupiedError, history_path, part_path, place, quarantine_path, remove_parts
+from batchrun.video.place import (
+    OccupiedError,
+    history_path,
+    part_path,
+    place,
+    poster_path,
+    quarantine_path,
+    remove_parts,
+)
+from batchrun.video.signs import in_words
 
 _SAME_BYTES = 4
 """So often the very same bytes must come before the clip itself, and not its way here, is called broken."""
@@ -32,7 +42,7 @@ async def collect(carried: Carried) -> Ending:
             await _fetch_and_check(carried, part)
         return await _place(carried, part)
     except BrokenClipError as error:
-        return await _reject(carried, str(error))
+        return await _reject(carried, error)
     except NotAllowedError:
         raise
     except TooLargeError as error:
@@ -61,7 +71,7 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
     """A whole, checked part file whose digest is on record.
 
     Raises:
-        BrokenClipError: the very same bytes came again and again, and they are not a whole clip.
+        BrokenClipError: the very same bytes came again and again, and they are not a whole clip; or it looks wrong.
         TryLaterError: what comes is not a clip, or is broken differently each time.
     """
     seen: Counter[str] = Counter()
@@ -73,7 +83,9 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
         got = await carried.free(lambda: _download(carried, download), DOWNLOAD, is_api=False)
         carried.tell(Kind.DOWNLOADED)
         try:
-            facts = await asyncio.to_thread(_checked, got, part, carried.job.revision.duration_s)
+            facts = await carried.tools.decoders.run(_checked, got, part, carried.job, _poster_path(carried))
+        except WarnedClipError:
+            raise
         except NoClipError as error:  # an error page: the clip itself has not been seen yet
             last = str(error)
         except BrokenClipError as error:
@@ -85,6 +97,8 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
             await carried.tools.queue.file_ready(carried.job, got.sha256, got.size_bytes, facts.as_json())
             carried.job = replace(carried.job, file_sha256=got.sha256)
             carried.tell(Kind.CHECKED)
+            if facts.warnings:
+                carried.tell(Kind.WARNED, in_words(facts.warnings))
             if carried.tools.book is not None:
                 await carried.tools.book.add(carried.job, carried.attempt.attempt_id, part)
             return
@@ -118,9 +132,14 @@ async def _download(carried: Carried, download: Download) -> PartFile:
         raise TryLaterError(str(error)) from error
 
 
-def _checked(got: PartFile, part: Path, duration_s: int) -> ClipFacts:
+def _poster_path(carried: Carried) -> Path:
+    return poster_path(carried.tools.folder, carried.tools.kind, carried.job.batch, carried.job.key)
+
+
+def _checked(got: PartFile, part: Path, job: Job, poster: Path) -> ClipFacts:
     """Check, flush, and give the part file the name under which a later run finds it. Blocks."""
-    facts = check_clip(got.path, duration_s)
+    picture = sent_picture(job.revision)
+    facts = check_clip(got.path, job.revision.duration_s, job.checks, picture=picture, poster=poster)
     flush(got.path)
     got.path.replace(part)
     return facts
@@ -149,17 +168,20 @@ async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Endi
     return Ending.DONE
 
 
-async def _reject(carried: Carried, message: str) -> Ending:
+async def _reject(carried: Carried, error: BrokenClipError) -> Ending:
     job = carried.job
     part = part_path(job.output, carried.attempt.attempt_id)
     kept = quarantine_path(carried.tools.folder, job.batch, job.key, carried.attempt.attempt_id)
     try:
         await asyncio.to_thread(_keep_rejected, part.with_name(f"{part.name}.{carried.tools.queue.run_id}"), kept)
-    except OSError as error:
-        return await _disk(carried, error)
-    await carried.tools.queue.reject(job, FailureKind.BROKEN_CLIP, f"{message}; kept as {kept}")
+    except OSError as trouble:
+        return await _disk(carried, trouble)
+    kind, facts = FailureKind.BROKEN_CLIP, None
+    if isinstance(error, WarnedClipError):
+        kind, facts = FailureKind.WARNED_CLIP, error.facts.as_json()
+    await carried.tools.queue.reject(job, kind, f"{error}; kept as {kept}", facts)
     await asyncio.to_thread(remove_parts, part)
-    carried.tell(Kind.REJECTED, message)
+    carried.tell(Kind.REJECTED, str(error))
     return Ending.REJECTED
 
 

@@ -1,16 +1,19 @@
 """What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end."""
 
-import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchrun.queue.failures import ends_the_request
+from batchrun.manifest.jobs import Checks
+from batchrun.queue.failures import FailureKind, ends_the_request
 from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
+from batchrun.run.first_frames import sent_picture
 from batchrun.run.tools import Carried, Ending
+from batchrun.video.boxes import BrokenClipError
+from batchrun.video.check import check_clip
 from batchrun.video.download import sha256_of
-from batchrun.video.place import OccupiedError, history_path, part_path, place
+from batchrun.video.place import OccupiedError, history_path, part_path, place, poster_path
 
 _LOOK_AGAIN_MS = 1000
 _NEXT_RUN_MS = 3_600_000
@@ -21,8 +24,11 @@ async def copy_twin(carried: Carried) -> Ending | None:
     twins = await carried.tools.queue.twins(carried.job)
     for twin in twins:
         if twin.clip_sha256 is not None:
-            if await _copied(carried, twin):
-                return Ending.DONE
+            try:
+                if await _copied(carried, twin):
+                    return Ending.DONE
+            except BrokenClipError as error:
+                return await _refused(carried, twin, error)
             carried.spurned |= {twin.job_id}
     open_twins = [twin for twin in twins if twin.clip_sha256 is None and twin.failure_kind is None]
     if open_twins:
@@ -52,9 +58,11 @@ async def wait_for_twin(carried: Carried, twins: Sequence[Twin] = ()) -> Ending:
 
 
 async def _copied(carried: Carried, twin: Twin) -> bool:
-    job = carried.job
+    """Raises BrokenClipError: the twin's clip is no clip for this job."""
+    job, tools = carried.job, carried.tools
+    poster = poster_path(tools.folder, tools.kind, job.batch, job.key)
     try:
-        whole = await asyncio.to_thread(_copy, job, twin, carried.tools.folder)
+        whole = await tools.decoders.run(_copy, job, twin, tools.folder, poster)
     except (OSError, OccupiedError):
         return False  # the twin's file is gone, or changed: not to be trusted
     if whole:
@@ -62,13 +70,21 @@ async def _copied(carried: Carried, twin: Twin) -> bool:
     return whole
 
 
+async def _refused(carried: Carried, twin: Twin, error: BrokenClipError) -> Ending:
+    """Buying the very same clip again, unasked, is what must not happen; nor may a strict batch take it."""
+    message = f"the same clip was bought for {twin.batch}/{twin.key}; {error}"
+    await carried.tools.queue.fail_unbought(carried.job, FailureKind.REJECTED_TWIN, message)
+    carried.tell(Kind.FAILED, message)
+    return Ending.FAILED
+
+
 async def _finish(carried: Carried, twin: Twin) -> None:
     await carried.tools.queue.finish_copied(carried.job, twin)
     carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
 
 
-def _copy(job: Job, twin: Twin, folder: Path) -> bool:
-    """Whether the twin's very bytes stand under the job's name now. Blocks."""
+def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
+    """Whether the twin's very bytes stand under the job's name now. Blocks. Raises BrokenClipError."""
     sha256 = twin.clip_sha256 or ""
     part = part_path(job.output, f"copy-{job.job_id}")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +94,13 @@ def _copy(job: Job, twin: Twin, folder: Path) -> bool:
             break
     else:
         return False
+    # Only `strict` asks more of a clip than what its twin's facts say already; the others need just a poster
+    checks = Checks.STRICT if job.checks is Checks.STRICT else Checks.QUICK
+    try:
+        check_clip(part, job.revision.duration_s, checks, picture=sent_picture(job.revision), poster=poster)
+    except BrokenClipError:
+        part.unlink()
+        raise
     history = history_path(folder, job.batch, job.key, job.placed_sha256)
     place(part, job.output, sha256, job.placed_sha256, history)
     return True

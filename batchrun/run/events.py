@@ -33,6 +33,8 @@ class Kind(StrEnum):
     DOWNLOADED = "downloaded"
     CHECKED = "checked"
     """The part file's digest is on disk; its final name is next."""
+    WARNED = "warned"
+    """The clip is whole but looks wrong; `detail` says how."""
     PLACED = "placed"
     """The clip has its final name; the queue does not know yet."""
     DONE = "done"

@@ -14,7 +14,7 @@ from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.outcome import NotFoundError, Prediction, Progress, RefusedError, UnsafeUrlError
-from batchrun.queue.records import Job, OpenSubmit
+from batchrun.queue.records import Job, OpenSubmit, Revision
 from batchrun.queue.store import Queue
 from batchrun.run.evidence import Verdict
 from batchrun.run.frames import Candidate, Threshold, Wanted, learn, match
@@ -152,6 +152,12 @@ class FirstFrames:
         if path not in self._looks:
             self._looks[path] = await asyncio.to_thread(_look_or_none, path)
         return self._looks[path]
+
+
+def sent_picture(revision: Revision) -> Path | None:
+    """The picture, where it is a file that still has the content that was sent. Blocks."""
+    path, sha256 = revision.image_path, revision.image_sha256
+    return path if path is not None and sha256 is not None and _is_still(path, sha256) else None
 
 
 def _pair(picture: Path, sha256: str, clip: Path) -> tuple[Look, Look] | None:

@@ -1,6 +1,5 @@
 """Clips of submits that were given up and exist after all, while their job was bought again: paid for, so kept, apart."""
 
-import asyncio
 from pathlib import Path
 
 from batchrun.plan import RETENTION_MS
@@ -60,7 +59,7 @@ async def _keep(tools: Tools, late: LateAttempt, prediction: Prediction) -> Path
     part = final.with_name(f".{final.name}.{tools.queue.run_id}.part")
     got = await Download(tools.clock, tools.http.stream, part).fetch(prediction.outputs[0])
     try:
-        await asyncio.to_thread(_place, got.path, final, late.duration_s)
+        await tools.decoders.run(_place, got.path, final, late.duration_s)
     except BrokenClipError as error:
         raise TryLaterError(f"late clip: {error}") from error
     return final

@@ -37,7 +37,7 @@ from batchrun.run.saving import SaveGuard
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
 from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
-from batchrun.run.tools import Ending, Tools
+from batchrun.run.tools import Decoders, Ending, Tools
 
 SEND_WITHIN_S = 30.0
 """A POST leaves this soon after its intent is written, or not at all."""
@@ -79,6 +79,7 @@ class Session:
         self._observer = observer
         self._batches: dict[int, Batch] = {}
         self._quotes: dict[tuple[str, int], int] = {}
+        self._decoders = Decoders()
 
     async def run(self) -> Result:
         """The whole run.
@@ -109,6 +110,7 @@ class Session:
         except BaseExceptionGroup as group:
             raise first_cause(group) from group
         finally:
+            self._decoders.close()
             await queue.close()
         result.duration_s = self._clock.monotonic_s() - started_s
         return result
@@ -276,6 +278,7 @@ class Session:
             reconciler=reconciler,
             book=book if options.kind == "paid" else None,
             health=health,
+            decoders=self._decoders,
             observer=observe,
             chance=chance,
             new_id=self._outside.new_id,
@@ -287,6 +290,7 @@ class Session:
             limits=lambda batch_id: self._limits(batch_id, limits),
             saves=SaveGuard(self._clock),
             folder=folder,
+            kind=options.kind,
             keeping=starter.keeping,
             plans_again=plans_again,
         )

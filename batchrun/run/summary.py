@@ -16,6 +16,7 @@ from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.pool import Capped
 from batchrun.run.terms import CapView, Result
 from batchrun.run.tools import Ending
+from batchrun.video.signs import in_words
 
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
@@ -182,6 +183,16 @@ def problems_json(views: Sequence[BatchView]) -> list[dict[str, str]]:
     ]
 
 
+def warnings_json(views: Sequence[BatchView]) -> dict[str, Any]:
+    """Finished clips that look wrong, for scripts."""
+    return {
+        "clips_warned": sum(view.warned_count for view in views),
+        "clip_warnings": [
+            {"batch": view.name, "id": job.key, "warnings": list(job.warnings)} for view in views for job in view.warned
+        ],
+    }
+
+
 def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> Mapping[str, Any]:
     """The one object that `--json` prints."""
     return {
@@ -206,6 +217,7 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
             for one in reasons
         ],
         "not_fine": problems_json(result.batches),
+        **warnings_json(result.batches),
         "warnings": result.warnings,
     }
 
@@ -216,7 +228,7 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
 def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, real_price_usd_micros: int) -> list[str]:
     """The summary for people."""
     lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
-    lines += problem_lines(result.batches)
+    lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
     if preview:
         lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}.")
     else:
@@ -251,6 +263,15 @@ def problem_lines(views: Sequence[BatchView]) -> list[str]:
     lines = [f"  {one.batch}/{one.key}: {one.state} ({one.kind}): {one.message}" for one in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         lines.append(f"  … and {len(problems) - _SHOWN_PROBLEMS} more; see --json or batchrun list")
+    return lines
+
+
+def warning_lines(views: Sequence[BatchView]) -> list[str]:
+    """The first finished clips that look wrong, and how many more there are."""
+    shown = [(view.name, job) for view in views for job in view.warned][:_SHOWN_PROBLEMS]
+    lines = [f"  {batch}/{job.key}: done, but look at it: {in_words(job.warnings)}" for batch, job in shown]
+    if (more := sum(view.warned_count for view in views) - len(shown)) > 0:
+        lines.append(f"  … and {more} more clips to look at; see --json or batchrun list")
     return lines
 
 

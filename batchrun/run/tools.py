@@ -1,14 +1,18 @@
 """What the steps of a job share: the run's tools, and the job that is being carried."""
 
 import asyncio
+import contextvars
 import itertools
+import os
 import random
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from batchrun.clock import Clock
 from batchrun.manifest.jobs import Limits
@@ -27,6 +31,7 @@ from batchrun.run.retry import RetryRule
 from batchrun.run.saving import SaveGuard
 from batchrun.run.starter import Starter
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _PUT_OFF_S = 60.0
@@ -56,6 +61,25 @@ class Ending(StrEnum):
     """Another process has it."""
 
 
+class Decoders:
+    """Threads that decode clips, as many as there are cores.
+
+    A hundred clips that end at once wait for their turn, and the threads that everybody shares stay free for files.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="check")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The work's value, as with `asyncio.to_thread`."""
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        return await loop.run_in_executor(self._threads, partial(context.run, work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Begin nothing more; what is being decoded ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a worker works with; one set a run."""
@@ -70,6 +94,7 @@ class Tools:
     book: LookBook | None
     """Where paid clips teach what first frames look like; previews teach nothing."""
     health: Health
+    decoders: Decoders
     observer: Observer
     chance: random.Random
     new_id: Callable[[], str]
@@ -88,6 +113,8 @@ class Tools:
     saves: SaveGuard
     folder: Path
     """The queue's folder: quarantine and history."""
+    kind: str
+    """`paid` or `preview`."""
     keeping: set["asyncio.Task[Any]"]
     """Facts being written down; a run ends only after them."""
     plans_again: bool = True

@@ -24,7 +24,7 @@ def write_poster(frame: "VideoFrame", target: Path) -> bool:
 
     scale = min(1.0, LONGEST_PX / max(frame.width, frame.height))
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-    part = _part(target)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     # What Pillow and PyAV raise is many things, KeyError (a Pillow without WebP) among them
     with suppress(OSError, ValueError, KeyError, av.error.FFmpegError):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,27 +33,6 @@ def write_poster(frame: "VideoFrame", target: Path) -> bool:
         flush(part)
         part.replace(target)
         return True
-    return _given_up(part)
-
-
-def copy_poster(source: Path, target: Path) -> bool:
-    """The poster of the very same clip under another job's name. Whether there is one. Blocks."""
-    part = _part(target)
-    with suppress(OSError):
-        data = source.read_bytes()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        flush(part)
-        part.replace(target)
-        return True
-    return _given_up(part)
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.part")
-
-
-def _given_up(part: Path) -> bool:
     with suppress(OSError):
         part.unlink(missing_ok=True)
     return False

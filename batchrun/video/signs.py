@@ -30,6 +30,9 @@ _FROZEN = 0.0125
 """Most change of any two by two cells over the whole clip, as a part of the contrast. Stills encoded at crf 18 to 30: 0.003
 to 0.012 (with heavy grain 0.013, at crf 38 0.019: not told); steam of three levels 0.019, a zoom by 0.2 % in all 0.019, a
 glint of ten pixels 0.035, our own previews 0.47 and more."""
+_FROZEN_LEVELS, _FAINT = 1.2, 20
+"""The same in levels, where there is contrast of so many levels at least: codecs change stills of plain colours by 0.3 to
+1.2. Fainter clips, white on white, move by no more than that when they move."""
 _UNLIKE = 0.35
 """Distance to the picture. First frames of image-to-video, heavily cropped and tinted: at most 0.30; pictures of other
 products: 0.35 and more in 19 of 20 pairs."""
@@ -85,7 +88,9 @@ def _is_frozen(cells: NDArray[np.uint8]) -> bool:
     # Four cells and three channels together: what the codec does to a still is a third of what it does to one cell
     count, rows, columns, _ = cells.shape
     grey = cells.reshape(count, rows // 2, 2, columns // 2, 2, 3).mean((2, 4, 5), dtype=np.float32)
-    return bool(np.ptp(grey, axis=0).max() <= _FROZEN * np.ptp(grey))
+    spread = float(np.ptp(grey))
+    most = max(_FROZEN * spread, _FROZEN_LEVELS if spread >= _FAINT else 0.0)
+    return bool(np.ptp(grey, axis=0).max() <= most)
 
 
 def _is_unlike(thumbnails: Sequence[Thumbnail], picture: Look) -> bool:

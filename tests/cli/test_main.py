@@ -11,6 +11,7 @@ import pytest
 
 from batchrun import __version__
 from batchrun.cli.main import VERBS, main
+from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
 from batchrun.money import decimal_usd
 from tests.conftest import KEY, Shop, emulated
@@ -236,3 +237,20 @@ def test_works_without_terminal_home_or_cwd(shop: Shop, tmp_path: Path) -> None:
 def test_main_without_words_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage: batchrun" in capsys.readouterr().out
+
+
+async def test_a_clip_that_looks_wrong_is_shown_everywhere_and_fails_nothing(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated({Fault.CLIP_BLACK: 1.0}) as emulator:
+        code, result, err = await run_process(shop, emulator)
+    assert (code, result["clips_warned"]) == (0, 2)
+    assert result["clip_warnings"][0] == {"batch": "shop", "id": "job-00", "warnings": ["black"]}  # type: ignore[index]
+    assert "shop/job-00 warned: black (at least half of it is black)" in err
+    status = run("status", str(shop.manifest))
+    assert status.stdout.splitlines()[-1] == "  shop/job-01: done, but look at it: black (at least half of it is black)"
+    assert json.loads(run("status", str(shop.manifest), "--json").stdout)["clips_warned"] == 2
+    listed = run("list", str(shop.manifest)).stdout.splitlines()
+    assert [line.split("  ")[-1] for line in listed] == ["[black]", "[black]"]
+    rows = json.loads(run("list", str(shop.manifest), "--json").stdout)["jobs"]
+    assert [row["warnings"] for row in rows] == [["black"], ["black"]]
+    assert (rows[0]["clip"]["frames"], "warnings" in rows[0]["clip"]) == (121, False)

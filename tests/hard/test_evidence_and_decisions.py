@@ -93,7 +93,7 @@ async def test_the_same_picture_at_two_places_is_asked_for_twice(tmp_path: Path)
     connection = sqlite3.connect(tmp_path / "queue.db")
     sha = "a" * 64
     connection.executescript(f"""
-    BEGIN; INSERT INTO batches VALUES (1, 'shop', 'shop.yaml', NULL, 1, 1);
+    BEGIN; INSERT INTO batches (batch_id, name, manifest, generation, created_ms) VALUES (1, 'shop', 'shop.yaml', 1, 1);
     INSERT INTO revisions VALUES (1, 1, 1, '{"1" * 64}', 1, 'm', 'x', '', 50, 5, NULL, '{sha}', 1),
         (2, 2, 1, '{"2" * 64}', 1, 'm', 'y', '', 50, 5, NULL, '{sha}', 1);
     INSERT INTO jobs (job_id, batch_id, key, state, revision_id, priority, position, price_usd_micros, tags, image_path,

@@ -107,6 +107,8 @@ def test_max_price_is_the_price(folder: Path) -> None:
 
 ONE_PROBLEM = [
     ("version: 2\n" + JOB, "1:10: version: '2' is not accepted"),
+    ("version: 1\nchecks: fast\n" + JOB, "2:9: checks: 'fast' is not accepted; accepted: 'quick', 'full' or 'strict'"),
+    ("version: 1\nchecks:\n" + JOB, "checks: nothing is not accepted"),
     (JOB, "1:1: version: is missing"),
     ("version: 1\n", "1:1: jobs: is missing"),
     ("version: 1\njobs: []\n", "2:7: jobs: must not be empty"),

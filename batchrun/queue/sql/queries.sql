@@ -40,11 +40,11 @@ UPDATE jobs SET lease_run_id = NULL WHERE lease_run_id = :run_id;
 SELECT batch_id, name, manifest, generation FROM batches WHERE name = :name;
 
 -- name: insert_batch
-INSERT INTO batches (name, manifest, campaign, generation, created_ms)
-VALUES (:name, :manifest, :campaign, 0, :now_ms) RETURNING batch_id;
+INSERT INTO batches (name, manifest, campaign, checks, generation, created_ms)
+VALUES (:name, :manifest, :campaign, :checks, 0, :now_ms) RETURNING batch_id;
 
 -- name: begin_generation
-UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign
+UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign, checks = :checks
 WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generation;
 
 -- What the queue knows of a batch's jobs, for the plan.
@@ -146,7 +146,7 @@ UPDATE jobs SET lease_run_id = :run_id WHERE job_id = :job_id;
 UPDATE jobs SET lease_run_id = NULL WHERE job_id = :job_id AND lease_run_id = :run_id;
 
 -- name: read_job
-SELECT j.job_id, j.batch_id, b.name AS batch, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
+SELECT j.job_id, j.batch_id, b.name AS batch, b.checks, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
        j.file_sha256, j.placed_sha256, r.revision_id, r.take, r.model, r.prompt, r.negative_prompt,
        r.guidance_hundredths, r.duration_s, j.image_path, r.image_url, r.image_sha256,
        a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.output_url,
@@ -403,7 +403,7 @@ WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AN
   AND lease_run_id = :run_id RETURNING job_id;
 
 -- name: job_rejected
-UPDATE jobs SET state = 'rejected', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
+UPDATE jobs SET state = 'rejected', failure_kind = :kind, failure_message = :message, file_facts = :facts, changed_ms = :now_ms,
     finished_ms = :now_ms, lease_run_id = NULL
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND lease_run_id = :run_id
 RETURNING job_id;
@@ -520,6 +520,14 @@ FROM jobs j JOIN revisions r ON r.revision_id = j.revision_id
 LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
 WHERE j.batch_id = :batch_id
 ORDER BY j.position, j.job_id;
+
+-- Finished clips that are whole but look wrong; beside each how many there are.
+-- name: warned_jobs
+SELECT j.key, json_extract(j.file_facts, '$.warnings') AS warnings, count(*) OVER () AS jobs
+FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+WHERE j.batch_id = :batch_id AND j.state = 'done' AND j.generation = b.generation
+  AND json_extract(j.file_facts, '$.warnings[0]') IS NOT NULL
+ORDER BY j.position, j.job_id LIMIT :count;
 
 -- name: not_fine_jobs
 SELECT j.key, j.state, j.failure_kind, j.failure_message, j.generation, a.prediction_id, a.attempt_id
