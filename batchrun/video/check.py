@@ -82,7 +82,7 @@ def check_clip(
         declared = _declared(container, stream)
         if checks is Checks.QUICK and declared.frames and declared.duration_s:
             _check_duration(declared.duration_s, asked_duration_s)
-            seen = _header_only(container, stream)
+            seen = _Seen() if poster is None else _header_only(container, stream)
         else:
             seen = _decoded(container, stream, asked_duration_s, declared)
         facts = _facts(stream, seen, declared, checks, _warnings(stream, seen, picture))
