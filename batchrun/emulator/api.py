@@ -230,6 +230,8 @@ class Api:
         }
         if self._show_inputs:
             shown["input"] = task.inputs
+        if completed and task.warnings:
+            shown["warnings"] = task.warnings  # not the provider's: a preview says what it does not show
         return shown
 
     # ------------------------------------------------------------------ uploads

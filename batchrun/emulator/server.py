@@ -6,7 +6,7 @@ What is answered is decided in `api`; here are sockets, the rendering in threads
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
+from batchrun.emulator.animate.plan import UnreadablePictureError, Wish
 from batchrun.emulator.api import API, Api, uploaded
 from batchrun.emulator.distort import Distortion
 from batchrun.emulator.faults import CLIP_FAULTS
-from batchrun.emulator.render import AREA_PX, UnreadablePictureError, render
+from batchrun.emulator.render import AREA_PX, render
 from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
 from batchrun.emulator.spoil import spoilt
 from batchrun.emulator.store import Store, drop
@@ -29,7 +30,8 @@ from batchrun.emulator.world import Task, World
 _MAX_PICTURE_BYTES = 10_000_000
 _FETCH_TIMEOUT_S = 30.0
 
-Render = Callable[[Path, str, int, Path], None]
+Render = Callable[[Path, Wish, Path], Sequence[str]]
+"""Writes the clip of a picture, and says what of the wish it does not show."""
 
 
 @dataclass(slots=True)
@@ -45,8 +47,8 @@ class Emulator:
 def render_at(area_px: int, distortion: Distortion | None = None) -> Render:
     """Rendering at a size (tests use a small one), and with what a real model changes, where that is wanted."""
 
-    def at_size(picture: Path, prompt: str, duration_s: int, target: Path) -> None:
-        render(picture, prompt, duration_s, target, area_px, distortion)
+    def at_size(picture: Path, wish: Wish, target: Path) -> Sequence[str]:
+        return render(picture, wish, target, area_px, distortion)
 
     return at_size
 
@@ -142,8 +144,8 @@ class _Works:
             picture = await self._picture(task)
             fault = world.dice.throw(*CLIP_FAULTS)
             render = self._render if fault is None else spoilt(fault, task.task_id)
-            await asyncio.get_running_loop().run_in_executor(
-                self._threads, render, picture, task.inputs["prompt"], task.duration_s, part
+            not_shown = await asyncio.get_running_loop().run_in_executor(
+                self._threads, render, picture, _wish(task), part
             )
         except UnreadablePictureError as error:
             world.fail(task, 1401, f"the image cannot be read: {error}")
@@ -151,6 +153,7 @@ class _Works:
             world.fail(task, 1402, "could not fetch the input image")
         else:
             part.replace(target)
+            task.warnings = list(not_shown)
             world.rendered(task)
 
     async def _picture(self, task: Task) -> Path:
@@ -172,6 +175,15 @@ class _Works:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
+
+
+def _wish(task: Task) -> Wish:
+    return Wish(
+        prompt=task.inputs["prompt"],
+        negative_prompt=task.inputs.get("negative_prompt", ""),
+        guidance=task.inputs.get("guidance_scale", 0.5),
+        duration_s=task.duration_s,
+    )
 
 
 class _Skin:

@@ -1,7 +1,7 @@
 """Clips that are whole and wrong: black, of one colour, frozen, or of another picture. What a check by looks must find."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from batchrun.emulator.animate.camera import FPS, frame_count
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.distort import random_picture
 from batchrun.emulator.faults import Fault
-from batchrun.emulator.render import FPS, frame_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 _SIZE_PX = (480, 360)
 
 
-def spoilt(fault: Fault, seed: str) -> Callable[[Path, str, int, Path], None]:
+def spoilt(fault: Fault, seed: str) -> Callable[[Path, Wish, Path], Sequence[str]]:
     """A rendering that goes wrong in one of the ways of `CLIP_FAULTS`; the seed gives the other picture."""
 
-    def render(picture: Path, _prompt: str, duration_s: int, target: Path) -> None:
-        write_frames(_frames(fault, picture, zlib.crc32(seed.encode()), frame_count(duration_s)), target)
+    def render(picture: Path, wish: Wish, target: Path) -> Sequence[str]:
+        write_frames(_frames(fault, picture, zlib.crc32(seed.encode()), frame_count(wish.duration_s)), target)
+        return ()
 
     return render
 

@@ -89,6 +89,8 @@ class Task:
     charged_usd_micros: int | None = None
     """None before it is created, and in notes of older versions."""
     refundable: bool = True
+    warnings: list[str] = field(default_factory=list)
+    """What was asked for and its clip does not show."""
 
     @property
     def running(self) -> bool:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from batchrun.clock import SystemClock
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
-from batchrun.emulator.server import Emulator, render_at, serve
+from batchrun.emulator.server import Emulator, Render, render_at, serve
 from batchrun.emulator.world import Account, Task, World
 from tests.conftest import KEY, TINY_PX, make_picture
 
@@ -89,15 +90,16 @@ def queue_of(folder: Path) -> Path:
     return folder / ".batchrun" / "queue.db"
 
 
-def stamped(template: Path) -> Callable[[Path, str, int, Path], None]:
+def stamped(template: Path) -> Render:
     """Rendering in no time: one clip, and behind it a box that names the picture it was asked for.
 
     The name of an uploaded picture carries the attempt's id, so every clip is another file, and tells whose it is.
     """
 
-    def render(picture: Path, prompt: str, duration_s: int, target: Path) -> None:
+    def render(picture: Path, wish: Wish, target: Path) -> tuple[str, ...]:
         stamp = picture.name.encode()
         target.write_bytes(template.read_bytes() + struct.pack(">I4s", 8 + len(stamp), b"free") + stamp)
+        return ()
 
     return render
 
@@ -124,7 +126,7 @@ async def emulator(
     template = folder / "template.mp4"
     if not template.exists():
         picture = make_picture(folder / "template.png")
-        render_at(TINY_PX)(picture, "It turns", 5, template)
+        render_at(TINY_PX)(picture, Wish(prompt="It turns"), template)
     async with serve(world, key=KEY, render_clip=stamped(template), **server) as running:  # type: ignore[arg-type]
         yield running
 

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.api import API, Api, PlainLinks, Reply
 from batchrun.emulator.books import Books
 from batchrun.emulator.distort import Distortion
@@ -204,6 +205,20 @@ async def test_late_predictions_and_strangers_get_real_clips(tmp_path: Path) -> 
         for item in items:
             async with session.get(item["outputs"][0]) as clip:
                 assert b"ftyp" in (await clip.read())[:16]
+
+
+async def test_what_a_preview_does_not_show_is_said_with_its_result() -> None:
+    async with emulated() as emulator, aiohttp.ClientSession() as session:
+        picture = {"image": uploaded_picture(emulator)}
+        for prompt in ("Slow orbit", "Coffee is poured, slow orbit"):
+            await session.post(
+                f"{emulator.base_url}{API}/{MODEL}",
+                json=INPUTS | picture | {"prompt": prompt},
+                headers={"Authorization": f"Bearer {KEY}"},
+            )
+        items = await until_all_ended(emulator, session, 2)
+        said = {item["input"]["prompt"]: item.get("warnings") for item in items}
+        assert said == {"Slow orbit": None, "Coffee is poured, slow orbit": ["liquids do not flow (poured)"]}
 
 
 async def test_another_key_behind_the_same_address_sees_its_own_world_only() -> None:
@@ -577,7 +592,7 @@ def test_a_first_frame_that_is_not_exactly_the_picture(tmp_path: Path) -> None:
     picture = make_picture(tmp_path / "p.png", seed=4, size=(400, 400))
 
     def start_of(name: str, distortion: Distortion | None) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
-        render_at(128 * 128, distortion)(picture, "x", 5, tmp_path / name)
+        render_at(128 * 128, distortion)(picture, Wish(prompt="x"), tmp_path / name)
         return first_frame(tmp_path / name)[:100]  # above the label
 
     plain = start_of("plain.mp4", None)

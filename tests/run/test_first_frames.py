@@ -15,8 +15,8 @@ from tests.run.test_doubts import attempts
 from tests.run.test_session import code_of, counts
 
 LEARNT = 24
-AREA_PX = 360 * 360
-"""On a smaller one the label of a preview would cover half of it."""
+AREA_PX = 240 * 240
+"""On a much smaller one the label of a preview would cover a good part of it."""
 MODEL_CROP = Distortion(crop=0.05, shift=(6, -4, 3), brightness=1.03)
 LIMITS = "{concurrency: 6, per_minute: 10000, poll: 0.02, settle: 1.5, budget: 100, max_unknown: 5}"
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.render import render
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.likeness import FRAME_SIDE, SIDE
@@ -64,7 +65,7 @@ def test_previews_of_the_catalog_start_with_their_own_pictures(tmp_path: Path) -
     some = IMAGES[::3]
     pictures = [look_of_picture(path) for path in IMAGES]
     for number, path in enumerate(some):
-        render(path, "the camera pushes in", 5, tmp_path / f"{number}.mp4", area_px=640 * 360)
+        render(path, Wish(prompt="the camera pushes in"), tmp_path / f"{number}.mp4", area_px=480 * 270)
         shown = first_frame(tmp_path / f"{number}.mp4")
         found = distances(pictures, shown.look)
         assert shown.duration_s == 5
