@@ -138,6 +138,27 @@ def checks(folder: Path) -> dict[str, float]:
     return found
 
 
+_ONE_CLIP = """
+import resource, sys
+from pathlib import Path
+from batchrun.emulator.animate.plan import Wish
+from batchrun.emulator.render import render
+render(Path(sys.argv[1]), Wish(prompt=sys.argv[2]), Path(sys.argv[3]))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+def one_preview(folder: Path) -> tuple[float, float]:
+    """CPU seconds and megabytes at most of a new process that renders one 5 s clip at full size, its start included."""
+    image = Path(__file__).parents[2] / "jobs" / "images" / "mug.jpg"
+    prompt = "Steam rises from the mug as the camera slowly pushes in"
+    command = [sys.executable, "-c", _ONE_CLIP, str(image), prompt, str(folder / "clip.mp4")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    cpu_s, peak_mb = done.stdout.split()
+    return float(cpu_s), float(peak_mb)
+
+
 async def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,6 +170,7 @@ async def measure() -> dict[str, float]:
         runs.mkdir()
         wall, cpu = whole_run(runs)
         checked = checks(folder)
+        clip_cpu_s, clip_peak_mb = one_preview(folder)
     return {
         "bare sqlite3 executemany, rows a second": bare,
         "enqueue, jobs a second": ingest,
@@ -157,6 +179,8 @@ async def measure() -> dict[str, float]:
         "whole run with rendering server, wall ms a clip": wall,
         "whole run, CPU ms a clip of batchrun alone": cpu,
         **checked,
+        "preview of 5 s at full size, CPU seconds": clip_cpu_s,
+        "preview of 5 s at full size, peak MB": clip_peak_mb,
     }
 
 
