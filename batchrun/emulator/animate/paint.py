@@ -105,8 +105,8 @@ def brighten(stage: Stage, frame: Planes, gain: Array) -> None:
     frame.y[:] = np.clip(lit, 16, WHITE)
 
 
-def stamp(plane: Array, sprite: Array, x: float, y: float, light: float) -> None:
-    """Add a small sprite (0 to 1, odd sides) of light to a plane, its middle between pixels where it must be."""
+def stamp(plane: Array, sprite: Array, x: float, y: float, light: float, value: int = WHITE) -> None:
+    """Draw a plane towards a value under a small sprite (0 to 1, odd sides), its middle between pixels where it must be."""
     half = sprite.shape[0] // 2
     left, top = int(np.floor(x)) - half, int(np.floor(y)) - half
     side = sprite.shape[0] + 1
@@ -117,7 +117,7 @@ def stamp(plane: Array, sprite: Array, x: float, y: float, light: float) -> None
     shift = np.array([[1, 0, x - np.floor(x)], [0, 1, y - np.floor(y)]])
     moved = cv2.warpAffine(sprite, shift, (side, side))[y0 - top : y1 - top, x0 - left : x1 - left]
     under = plane[y0:y1, x0:x1]
-    under[:] = under + (WHITE - np.minimum(under, WHITE)) * np.clip(moved * light, 0, 1)
+    under[:] = np.rint(under + (value - under.astype(np.float32)) * np.clip(moved * light, 0, 1))
 
 
 def disc(radius_px: float) -> Array:

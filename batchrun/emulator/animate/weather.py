@@ -73,16 +73,21 @@ class _Particles:
         self.phase = self.chance.uniform(0, 2 * np.pi, count)
         sizes = np.sort(np.linspace(*radius, 6))
         self._sprites = [disc(max(0.8, one * stage.long_px)) for one in sizes]
+        self._small = [disc(max(0.8, one * stage.long_px / 2)) for one in sizes]
         # The nearer, the larger
         self._size = np.clip((self.depth - 0.75) / 0.95 * 6 + self.chance.uniform(-0.8, 0.8, count), 0, 5).astype(int)
 
-    def draw(self, frame: Planes, now: Now, x: Array, y: Array, light: Array) -> None:
-        """At parts of width and height that begin anew outside the picture."""
+    def draw(self, frame: Planes, now: Now, x: Array, y: Array, light: Array, *, white: bool = False) -> None:
+        """At parts of width and height that begin anew outside the picture; white, or in the colour of what is behind."""
         over = 0.12  # beyond the edge, so that nothing begins inside
         x, y = (np.mod(one + over, 1 + 2 * over) - over for one in (x, y))
         u, v = floating(now, *self.stage.point(x, y), self.depth)
         for number, (column, row) in enumerate(pixels(self.stage, u, v)):
-            stamp(frame.y, self._sprites[self._size[number]], column, row, float(light[number]) * now.level)
+            size, strength = self._size[number], float(light[number]) * now.level
+            stamp(frame.y, self._sprites[size], column, row, strength)
+            if white:
+                for plane in (frame.u, frame.v):
+                    stamp(plane, self._small[size], column / 2, row / 2 - 0.25, strength, 128)
 
 
 class Dust:
@@ -111,7 +116,7 @@ class Snow:
         flakes = self._flakes
         x = flakes.x + 0.020 * np.sin(1.1 * now.seconds + flakes.phase)
         y = flakes.y + 0.11 * now.seconds * flakes.depth
-        flakes.draw(frame, now, x, y, np.full(len(flakes.x), 0.85))
+        flakes.draw(frame, now, x, y, np.full(len(flakes.x), 0.85), white=True)
 
 
 class Rain:
