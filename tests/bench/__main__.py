@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.api import API, Api, PlainLinks
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice
@@ -126,7 +127,7 @@ def whole_run(folder: Path) -> tuple[float, float]:
 def checks(folder: Path) -> dict[str, float]:
     """CPU milliseconds of one check of a rendered clip of 5 s and 1280 by 720, on one thread; the least of five."""
     picture, clip = IMAGES / "skincare.jpg", folder / "clip.mp4"
-    render(picture, "slow push in", 5, clip)
+    render(picture, Wish(prompt="slow push in"), clip)
     found: dict[str, float] = {}
     for depth in (Checks.QUICK, Checks.FULL):
         took = []
