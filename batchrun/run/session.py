@@ -11,11 +11,9 @@ from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, StorageError, UsageError
 from batchrun.manifest.campaigns import check_campaigns, figures_of, read_figures
 from batchrun.manifest.jobs import Batch, Limits
-from batchrun.money import format_usd
 from batchrun.plan import BUYS, Planned, Reason, intakes, make_plan
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
-from batchrun.provider.outcome import NotAllowedError, ProviderError
 from batchrun.provider.urls import origin_of
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
@@ -31,6 +29,7 @@ from batchrun.run.health import Health
 from batchrun.run.latencies import Latencies
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
+from batchrun.run.quotes import ask_quotes
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
 from batchrun.run.saving import SaveGuard
@@ -220,24 +219,10 @@ class Session:
         if self._options.kind != "paid":
             return True
         wanted = [planned.spec for plan in result.plans.values() for planned in plan if planned.reason in BUYS]
-        for spec in {(spec.model, spec.duration_s): spec for spec in wanted}.values():
-            inputs = {"prompt": spec.prompt, "duration": spec.duration_s, "image": spec.image_url or "picture.jpg"}
-            try:
-                quote = await client.price(spec.model, inputs)
-            except NotAllowedError as error:
-                halt = halt_of_error(error)
-                if halt.kind is HaltKind.KEY_REFUSED:
-                    pool.halt(halt)
-                    return False
-                continue
-            except ProviderError:
-                continue  # the price list stands, and the caps hold at its prices
-            if quote > spec.price_usd_micros:
-                pool.halt(Halt(HaltKind.PRICE_CHANGED, _dearer(spec.duration_s, quote, spec.price_usd_micros)))
-                return False
-            if quote > 0:
-                self._quotes[spec.model, spec.duration_s] = quote
-        return True
+        self._quotes, halt = await ask_quotes(client, wanted)
+        if halt is not None:
+            pool.halt(halt)
+        return halt is None
 
     # ------------------------------------------------------------------ tools
 
@@ -393,11 +378,4 @@ def _pace(limits: Limits) -> Pace:
         max_unknown=limits.max_unknown,
         stuck_after_ms=int(limits.stuck_after_s * 1000),
         send_within_s=SEND_WITHIN_S,
-    )
-
-
-def _dearer(duration_s: int, quote: int, expected: int) -> str:
-    return (
-        f"today a {duration_s} s clip costs {format_usd(quote)}, more than the {format_usd(expected)} you agreed to; "
-        f"nothing was bought. To accept it, set limits.max_price: {{{duration_s}: {format_usd(quote)[1:]}}}"
     )
