@@ -20,6 +20,7 @@ VERBS = {
     "retry": "allow failed jobs another attempt: all of them, by id, or by kind",
     "redo": "buy a new take of finished jobs",
     "cancel": "take out what is not bought yet; what runs is paid for and stays",
+    "report": "one HTML gallery of all clips, a CSV or JSON table, or a statement of money",
     "resolve": "decide a submit whose outcome nobody can tell: --adopt PREDICTION | --void | --leave",
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",
 }
@@ -31,6 +32,7 @@ examples:
   batchrun jobs/catalog.yaml --no-new     only collect what is already paid for
   batchrun plan jobs/catalog.yaml         what a run would do, why, and for how much
   batchrun status jobs/catalog.yaml       how it stands
+  batchrun report jobs/catalog.yaml       a page with every clip; prints where it is
 
 environment:
   WAVESPEED_API_KEY    the provider's key; never a flag

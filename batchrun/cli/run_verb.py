@@ -6,6 +6,7 @@ import json
 import os
 import random
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
 from batchrun.provider.urls import is_loopback
+from batchrun.queue.states import JobState
 from batchrun.run import summary
 from batchrun.run.session import Session, Surroundings, origin
 from batchrun.run.stop import Stop, on_signals
@@ -190,6 +192,14 @@ def _print_summary(
         print(line)
     for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
         print(f"videos: {shown_path(folder)}")
+    if any(view.counts.get(JobState.DONE, 0) for view in result.batches):
+        print(f"to look at them: {_report_command(parsed)}")
+
+
+def _report_command(parsed: argparse.Namespace) -> str:
+    words = ["batchrun", "report", *map(str, parsed.manifests)]
+    words += ["--preview"] if parsed.preview else []
+    return shlex.join(words + (["--db", parsed.db] if parsed.db else []))
 
 
 def _real_price(batch: Batch) -> int:

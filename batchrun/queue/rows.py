@@ -53,7 +53,7 @@ def job_of(row: Row, real_path: RealPath) -> Job:
         placed_sha256=row["placed_sha256"],
         failed_attempts=row["failed_attempts"],
         checks=Checks(row["checks"]),
-        revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
+        revision=revision_of(row, real_path(row["image_path"]) if row["image_path"] else None),
         attempt=attempt,
         upload=upload,
     )
@@ -67,7 +67,7 @@ def known_job_of(row: Row, real_path: RealPath) -> KnownJob:
         state=JobState(row["state"]),
         fingerprint=row["fingerprint"],
         fp_version=row["fp_version"],
-        revision=_revision(row, None),
+        revision=revision_of(row, None),
         output=real_path(row["output_path"]),
         placed_sha256=row["placed_sha256"],
         failure_kind=row["failure_kind"],
@@ -92,7 +92,7 @@ def open_submit_of(row: Row, real_path: RealPath) -> OpenSubmit:
         image_url=row["sent_url"],
         job_state=JobState(row["job_state"]),
         message=row["failure_message"],
-        revision=_revision(row, real_path(row["image_path"]) if row["image_path"] else None),
+        revision=revision_of(row, real_path(row["image_path"]) if row["image_path"] else None),
     )
 
 
@@ -144,7 +144,8 @@ def took_of(row: Row) -> Took:
     return Took(model=row["model"], duration_s=row["duration_s"], place=row["place"], took_ms=row["took_ms"])
 
 
-def _revision(row: Row, image_path: Path | None) -> Revision:
+def revision_of(row: Row, image_path: Path | None) -> Revision:
+    """What was asked for, from any statement that reads a revision's columns."""
     return Revision(
         revision_id=row["revision_id"],
         take=row["take"],

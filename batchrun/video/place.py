@@ -2,7 +2,11 @@
 
 import glob
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from batchrun.video.download import flush, sha256_of
 
@@ -59,6 +63,25 @@ def _keep(old: Path, history: Path) -> None:
         temporary.write_bytes(old.read_bytes())
         flush(temporary)
         temporary.replace(history)
+
+
+@contextmanager
+def replacing(final: Path) -> Iterator[TextIO]:
+    """A text file (UTF-8, line ends as written) that stands under its name once it is whole, or not at all. Blocks.
+
+    Raises:
+        OSError: the disk; what stood under the name is as it was.
+    """
+    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+        flush(part)
+        part.replace(final)
+        flush(final.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def part_path(final: Path, attempt_id: str) -> Path:

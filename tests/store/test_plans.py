@@ -13,6 +13,7 @@ from tests.store.stores import batch, opened, spec, take_in
 HOT = [
     "claimable_paid",
     "claimable_queued",
+    "clips",
     "count_unknown",
     "insert_attempt",
     "last_day",

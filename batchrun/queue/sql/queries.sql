@@ -573,3 +573,60 @@ ON CONFLICT (model, duration_s, place) DO UPDATE SET took_ms = excluded.took_ms,
 
 -- name: read_latencies
 SELECT model, duration_s, place, took_ms FROM latencies ORDER BY learnt_ms, place;
+
+-- ---------------------------------------------------------------- report
+
+-- Everything that a page, a table or a sidecar shows of jobs: some of them in the order of their ids, from one on.
+-- name: clips
+SELECT b.name AS batch, j.key, j.state, j.position, j.tags, j.image_path, j.output_path, j.outdated,
+       j.generation = b.generation AS current, j.file_sha256, j.file_bytes, j.file_facts, j.failure_kind,
+       j.failure_message, j.changed_ms, r.revision_id, r.take, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths,
+       r.duration_s, r.image_url, r.image_sha256, a.prediction_id, a.submitted_ms,
+       CASE WHEN a.state = 'completed' THEN a.finished_ms END AS completed_ms,
+       (SELECT count(*) FROM attempts t WHERE t.job_id = j.job_id) AS attempts,
+       (SELECT coalesce(sum(l.held_usd_micros), 0) FROM ledger l JOIN attempts t ON t.attempt_id = l.attempt_id
+        WHERE t.job_id = j.job_id) AS held_usd_micros,
+       (SELECT coalesce(sum(l.spent_usd_micros), 0) FROM ledger l JOIN attempts t ON t.attempt_id = l.attempt_id
+        WHERE t.job_id = j.job_id) AS spent_usd_micros
+FROM jobs j
+JOIN batches b ON b.batch_id = j.batch_id
+JOIN revisions r ON r.revision_id = j.revision_id
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.batch_id = :batch_id AND j.key >= :from_key
+ORDER BY j.key LIMIT :count;
+
+-- All money of the queue, each attempt once, by what became of it.
+-- name: money_lines
+SELECT m.batch_id, m.campaign, m.day, count(*) AS attempts, sum(a.price_usd_micros) AS price_usd_micros,
+       sum(m.held_usd_micros) AS held_usd_micros, sum(m.spent_usd_micros) AS spent_usd_micros,
+       CASE
+           WHEN j.attempt_id = m.attempt_id AND j.state = 'done' THEN 'delivered'
+           WHEN j.attempt_id = m.attempt_id AND j.state = 'downloading' THEN 'collecting'
+           WHEN j.attempt_id = m.attempt_id AND j.state IN ('rejected', 'lost') THEN j.state
+           WHEN m.late = 1 THEN 'late'
+           WHEN m.settled = 1 THEN 'replaced'
+           WHEN m.denied = 1 THEN 'refund_denied'
+           WHEN m.refunded = 1 OR (m.void = 1 AND m.due = 1) THEN 'refunded'
+           WHEN m.void = 1 THEN 'nothing_created'
+           WHEN m.due = 1 THEN 'refund_due'
+           WHEN a.state IN ('unknown', 'left') THEN 'unknown'
+           ELSE 'running'
+       END AS outcome
+FROM (SELECT attempt_id, batch_id, campaign, day, sum(held_usd_micros) AS held_usd_micros,
+             sum(spent_usd_micros) AS spent_usd_micros,
+             max(CASE WHEN kind = 'settle' THEN 1 ELSE 0 END) AS settled,
+             max(CASE WHEN kind = 'void' THEN 1 ELSE 0 END) AS void,
+             max(CASE WHEN kind = 'refund_due' THEN 1 ELSE 0 END) AS due,
+             max(CASE WHEN kind = 'refunded' THEN 1 ELSE 0 END) AS refunded,
+             max(CASE WHEN kind = 'refund_denied' THEN 1 ELSE 0 END) AS denied,
+             max(CASE WHEN kind = 'late_charge' THEN 1 ELSE 0 END) AS late
+      FROM ledger GROUP BY attempt_id, batch_id, campaign, day) m
+JOIN attempts a ON a.attempt_id = m.attempt_id
+JOIN jobs j ON j.job_id = a.job_id
+GROUP BY m.batch_id, m.campaign, m.day, outcome
+ORDER BY m.day, m.batch_id;
+
+-- Clips that cost nothing: the queue had bought them for another job.
+-- name: copied_clips
+SELECT b.batch_id, b.campaign, count(*) AS clips FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+WHERE j.state = 'done' AND j.attempt_id IS NULL GROUP BY b.batch_id, b.campaign;

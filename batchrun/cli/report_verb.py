@@ -1,0 +1,125 @@
+"""`batchrun report MANIFEST…`: one page to look at, a table for a shop system, or a statement of money. Only looks."""
+
+import argparse
+import asyncio
+import io
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from batchrun.cli import common
+from batchrun.cli.status_verb import batches_of, open_to_look
+from batchrun.clock import Clock, SystemClock
+from batchrun.errors import StorageError, UsageError
+from batchrun.report.page import Head, is_ours, write_page
+from batchrun.report.source import Source, each_clip, look_at
+from batchrun.report.statement import statement_lines
+from batchrun.report.table import write_csv, write_json
+from batchrun.video.place import replacing
+
+_PAGE = "report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    common.add_manifests(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help=f"write to this file, or {_PAGE} in this folder (default: {_PAGE} in the folder of the clips; "
+        "--csv, --json and --statement go to standard output)",
+    )  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="one line a job instead of the page, for a shop system")
+    form.add_argument("--json", action="store_true", help="the same as exactly one JSON object, with the statements")
+    form.add_argument("--statement", action="store_true", help="only where the money of each batch and campaign went")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Write what was asked for; print the path of what was written to a file."""
+    asyncio.run(_main(parsed, SystemClock()))
+    return 0
+
+
+async def _main(parsed: argparse.Namespace, clock: Clock) -> None:
+    async with _sources(parsed, clock) as sources:
+        if parsed.csv or parsed.json or parsed.statement:
+            with _output(parsed.output) as out:
+                await _write_table(parsed, out, sources)
+        else:
+            await _write_page(parsed, sources, clock)
+
+
+@asynccontextmanager
+async def _sources(parsed: argparse.Namespace, clock: Clock) -> AsyncIterator[list[Source]]:
+    async with AsyncExitStack() as stack:
+        found: list[Source] = []
+        for path, manifests in common.queue_paths(parsed).items():
+            queue = await open_to_look(path, clock, preview=parsed.preview)
+            stack.push_async_callback(queue.close)
+            found.append(await look_at(queue, batches_of(await queue.batch_views(), manifests, queue)))
+        yield found
+
+
+async def _write_table(parsed: argparse.Namespace, out: TextIO, sources: Sequence[Source]) -> None:
+    statements = [one for source in sources for one in source.statements]
+    if parsed.csv:
+        await write_csv(out, each_clip(sources))
+    elif parsed.json:
+        await write_json(out, statements, each_clip(sources))
+    else:
+        out.write("\n\n".join("\n".join(statement_lines(one)) for one in statements) + "\n")
+
+
+async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clock: Clock) -> None:
+    names = dict.fromkeys(view.name for source in sources for view in source.views)
+    head = Head(", ".join(names), made_ms=clock.now_ms(), preview=parsed.preview)
+    page = (_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE).resolve()
+    if page.exists() and not is_ours(page):
+        raise UsageError(f"{page} exists and is no report; move it away, or name another file with -o")
+    with _written(page) as out:
+        await write_page(out, page, sources, each_clip(sources), head)
+    print(common.shown_path(page))
+
+
+def _in_folder(output: Path) -> Path:
+    return output / _PAGE if output.is_dir() else output
+
+
+async def _folder_of_clips(sources: Sequence[Source]) -> Path:
+    """The innermost folder that holds all clips: it can be handed on as it is, clips and page together."""
+    folders = {str(clip.output.parent) async for clip in each_clip(sources)}
+    common_folder = Path(os.path.commonpath(folders))
+    if common_folder == Path(common_folder.anchor):
+        raise UsageError(f"the clips have no folder in common but {common_folder}; name the page's file with -o")
+    return common_folder
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """The file, or standard output in UTF-8 whatever the terminal's own encoding is."""
+    if path is not None:
+        with _written(path) as out:
+            yield out
+        print(common.shown_path(path))
+        return
+    out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", errors="surrogateescape", newline="")
+    try:
+        yield out
+        out.flush()
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        out.detach()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as out:
+            yield out
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}; name another file with -o") from error

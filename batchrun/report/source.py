@@ -1,0 +1,37 @@
+"""The queues that a report is about, opened to look."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from batchrun.queue import clips
+from batchrun.queue.clips import ClipView, Money
+from batchrun.queue.store import Queue
+from batchrun.queue.views import BatchView
+from batchrun.report.statement import Statement, statements
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Some batches of one queue, and where all its money went."""
+
+    queue: Queue
+    views: tuple[BatchView, ...]
+    money: Money
+
+    @property
+    def statements(self) -> list[Statement]:
+        """See `statement.statements`."""
+        return statements(self.views, self.money)
+
+
+async def look_at(queue: Queue, views: Sequence[BatchView]) -> Source:
+    """The batches with the money as it stands now."""
+    return Source(queue, tuple(views), await queue.read(clips.money))
+
+
+async def each_clip(sources: Sequence[Source]) -> AsyncIterator[ClipView]:
+    """Every job of every batch, batch by batch in the order of the ids."""
+    for source in sources:
+        for view in source.views:
+            async for clip in clips.each_clip(source.queue, view.batch_id):
+                yield clip
