@@ -21,7 +21,7 @@ _ENDS = {
     Kind.REJECTED: "rejected",
     Kind.UNKNOWN: "unknown",
 }
-_WORTH_A_LINE = {*_ENDS, Kind.WARNED, Kind.PUT_OFF, Kind.REFUSED, Kind.NOT_SENT, Kind.LEASE_LOST}
+_WORTH_A_LINE = {*_ENDS, Kind.WARNED, Kind.PUT_OFF, Kind.REFUSED, Kind.NOT_SENT, Kind.LEASE_LOST, Kind.NO_SIDECAR}
 _WHOLE_RUN = {Kind.WAITING, Kind.NOTE}
 
 

@@ -127,6 +127,7 @@ class ManifestPart(_Part):
     model: Annotated[str, AfterValidator(_known_model)] = DEFAULT_MODEL
     output: Text = DEFAULT_OUTPUT
     checks: Literal["quick", "full", "strict"] = "full"
+    sidecar: bool = True
     defaults: DefaultsPart = DefaultsPart()
     limits: LimitsPart = LimitsPart()
     campaign: CampaignPart | None = None

@@ -135,6 +135,8 @@ class Batch:
     caps: Caps
     jobs: tuple[JobSpec, ...]
     checks: Checks = Checks.FULL
+    sidecar: bool = True
+    """Put a JSON file beside each video that says what it is."""
     warnings: tuple[str, ...] = ()
 
     @property

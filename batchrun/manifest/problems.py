@@ -84,6 +84,8 @@ _NOT_A = {
     "float_parsing": "a number",
     "float_type": "a number",
     "finite_number": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping of keys to values",

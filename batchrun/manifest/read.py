@@ -56,6 +56,7 @@ def load_manifest(path: Path, *, fast: bool = False, previews: bool = False) -> 
         caps=caps,
         jobs=jobs,
         checks=Checks(document.checks),
+        sidecar=document.sidecar,
         warnings=tuple(reading.warnings),
     )
 

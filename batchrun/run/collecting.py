@@ -162,6 +162,7 @@ async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Endi
     job = carried.job
     await asyncio.to_thread(place, part, job.output, job.file_sha256 or "", job.placed_sha256, history)
     carried.tell(Kind.PLACED)
+    await carried.tools.sidecars.write(job)
     await carried.tools.queue.finish(job)
     await asyncio.to_thread(remove_parts, part)
     carried.tell(Kind.DONE)

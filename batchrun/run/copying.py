@@ -79,6 +79,7 @@ async def _refused(carried: Carried, twin: Twin, error: BrokenClipError) -> Endi
 
 
 async def _finish(carried: Carried, twin: Twin) -> None:
+    await carried.tools.sidecars.write(carried.job, twin)
     await carried.tools.queue.finish_copied(carried.job, twin)
     carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
 

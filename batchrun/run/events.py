@@ -37,6 +37,8 @@ class Kind(StrEnum):
     """The clip is whole but looks wrong; `detail` says how."""
     PLACED = "placed"
     """The clip has its final name; the queue does not know yet."""
+    NO_SIDECAR = "no_sidecar"
+    """The clip is fine, but the small file beside it could not be written; `detail` says why."""
     DONE = "done"
     FAILED = "failed"
     REJECTED = "rejected"

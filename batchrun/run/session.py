@@ -33,6 +33,7 @@ from batchrun.run.quotes import ask_quotes
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
 from batchrun.run.saving import SaveGuard
+from batchrun.run.sidecar import Sidecars
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
 from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
@@ -175,6 +176,7 @@ class Session:
             batch_id, plan = await self._swap_in(queue, batch)
             result.plans[batch.name] = plan
             self._batches[batch_id] = batch
+            tools.sidecars.wanted[batch_id] = batch.sidecar
             scopes.append(ClaimScope(batch_id, ANY_PRICE, min(spec.price_usd_micros for spec in batch.jobs)))
             if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
                 guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
@@ -262,6 +264,7 @@ class Session:
             poller=poller,
             reconciler=reconciler,
             book=book if options.kind == "paid" else None,
+            sidecars=Sidecars(queue, observe),
             health=health,
             decoders=self._decoders,
             observer=observe,

@@ -29,6 +29,7 @@ from batchrun.run.poller import Poller
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.retry import RetryRule
 from batchrun.run.saving import SaveGuard
+from batchrun.run.sidecar import Sidecars
 from batchrun.run.starter import Starter
 
 P = ParamSpec("P")
@@ -93,6 +94,7 @@ class Tools:
     reconciler: Reconciler
     book: LookBook | None
     """Where paid clips teach what first frames look like; previews teach nothing."""
+    sidecars: Sidecars
     health: Health
     decoders: Decoders
     observer: Observer
