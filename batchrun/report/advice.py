@@ -59,6 +59,14 @@ ADVICE: dict[str, Advice] = {
         "The clip is paid for but fails its checks.",
         "Look at the file in .batchrun/rejected and claim the money back with the prediction's id.",
     ),
+    FailureKind.WARNED_CLIP: Advice(
+        "The clip is paid for and whole, but looks wrong, and `checks: strict` rejects that.",
+        "Look at the file in .batchrun/rejected; change the job to buy it anew.",
+    ),
+    FailureKind.REJECTED_TWIN: Advice(
+        "The very same request brought a clip that was rejected, under another name.",
+        "See that job; change this one to buy something else.",
+    ),
     "retention": Advice(
         "The clip is paid for, but the provider does not have it any more.",
         "Ask the provider's support with the prediction's id.",
