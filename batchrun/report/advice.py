@@ -31,7 +31,7 @@ ADVICE: dict[str, Advice] = {
     ),
     FailureKind.TASK_FAILED: Advice(
         "The generation failed at the provider.",
-        "It was tried as often as is sensible; change the prompt or the picture a little and run again.",
+        "It was tried as often as is sensible; batchrun retry allows one more attempt, or change the prompt a little.",
     ),
     FailureKind.PROVIDER_ERROR: Advice(
         "The provider had trouble.",
@@ -57,11 +57,11 @@ ADVICE: dict[str, Advice] = {
     ),
     FailureKind.BROKEN_CLIP: Advice(
         "The clip is paid for but fails its checks.",
-        "Look at the file in .batchrun/rejected and claim the money back with the prediction's id.",
+        "Look at the file in .batchrun/rejected, claim the money back with the prediction's id; batchrun redo buys a new take.",
     ),
     FailureKind.WARNED_CLIP: Advice(
         "The clip is paid for and whole, but looks wrong, and `checks: strict` rejects that.",
-        "Look at the file in .batchrun/rejected; change the job to buy it anew.",
+        "Look at the file in .batchrun/rejected; batchrun redo buys a new take.",
     ),
     FailureKind.REJECTED_TWIN: Advice(
         "The very same request brought a clip that was rejected, under another name.",

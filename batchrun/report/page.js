@@ -246,7 +246,7 @@
     const whole = shape < 0.95 || shape > 2.1 ? " whole" : "";
     const open = make("button", { type: "button", className: `open${pale ? " pale" : ""}${whole}`, "aria-label": `${clip.id}, ${clip.state}` });
     const image = clip.poster || (pale && clip.picture);
-    if (image) open.append(make("img", { src: image, alt: "", loading: "lazy", decoding: "async" }));
+    if (image) open.append(stillOf(clip, image, open));
     if (clip.state !== "done") open.append(make("span", { className: "mark" }, badge(clip.state)));
     if (clip.video && clip.length_s) open.append(make("span", { className: "length" }, seconds(clip.length_s)));
     const trouble = clip.message && clip.state !== "done";
@@ -258,6 +258,18 @@
         make("div", { className: "line" }, make("span", { className: "id", title: clip.id }, clip.id), cost),
         make("p", { className: `prompt${trouble ? ` trouble ${TONE[clip.state]}` : ""}`, dir: "auto" }, trouble ? clip.message : clip.prompt),
         make("div", { className: "tags" }, ...marks)));
+  }
+
+  /** A poster that is not here (the folder was handed on without the queue's) gives way to the clip's own first frame. */
+  function stillOf(clip, source, open) {
+    const still = make("img", { src: source, alt: "", loading: "lazy", decoding: "async" });
+    still.addEventListener("error", () => {
+      still.remove();
+      if (!clip.poster) return;
+      clip.poster = "";
+      nearby.observe(open);
+    });
+    return still;
   }
 
   // -------------------------------------------------------------- a clip plays while it is pointed at

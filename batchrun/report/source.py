@@ -1,13 +1,15 @@
 """The queues that a report is about, opened to look."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchrun.queue import clips
 from batchrun.queue.clips import ClipView, Money
+from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchView
 from batchrun.report.statement import Statement, statements
+from batchrun.video.place import poster_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +36,11 @@ async def each_clip(sources: Sequence[Source]) -> AsyncIterator[ClipView]:
     for source in sources:
         for view in source.views:
             async for clip in clips.each_clip(source.queue, view.batch_id):
-                yield clip
+                yield _with_poster(clip, source.queue)
+
+
+def _with_poster(clip: ClipView, queue: Queue) -> ClipView:
+    if clip.state is not JobState.DONE:
+        return clip
+    poster = poster_path(queue.real_path("."), queue.identity.kind, clip.batch, clip.key)
+    return replace(clip, poster=poster) if poster.exists() else clip

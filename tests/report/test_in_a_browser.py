@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,11 +91,13 @@ def background(driver: WebDriver) -> str:
     return str(driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
 
 
-async def bought(shop: Shop) -> Path:
+async def bought(shop: Shop, *, posters: bool = False) -> Path:
     """A real shop with three clips and its page."""
     shop.add_many(3)
     async with emulated() as emulator:
         await run_shop(shop, emulator)
+    if not posters:
+        shutil.rmtree(shop.queue_path.parent / "posters")
     assert run("report", str(shop.manifest), "-o", str(shop.folder)).returncode == 0
     return shop.folder / "report.html"
 
@@ -216,6 +219,23 @@ async def test_a_poster_is_shown_and_the_video_comes_only_when_wanted(driver: We
     assert plays(driver, video)
     driver.find_element(By.ID, "search").click()
     WebDriverWait(driver, 40).until(lambda _: card.find_elements(By.TAG_NAME, "video") == [])
+
+
+async def test_the_posters_that_a_run_makes_are_shown(driver: WebDriver, shop: Shop) -> None:
+    opened(driver, await bought(shop, posters=True))
+    stills = driver.find_elements(By.CSS_SELECTOR, ".card img")
+    assert len(stills) == 3
+    wide = "return [...document.querySelectorAll('.card img')].every((one) => one.naturalWidth > 0)"
+    WebDriverWait(driver, 40).until(lambda _: driver.execute_script(wide))
+
+
+async def test_a_poster_that_is_gone_gives_way_to_the_first_frame(driver: WebDriver, shop: Shop) -> None:
+    await bought(shop)
+    folder = shop.output("x").parent
+    opened(driver, await page_of(folder, [clip(folder, "job-00", poster=folder / "gone.webp")]))
+    card = driver.find_element(By.CLASS_NAME, "card")
+    WebDriverWait(driver, 40).until(lambda _: card.find_elements(By.TAG_NAME, "video"))
+    assert card.find_elements(By.TAG_NAME, "img") == []
 
 
 # ---------------------------------------------------------------------- finding
