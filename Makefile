@@ -34,11 +34,7 @@ format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-<<<<<<< HEAD
-bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job and a check
-=======
-bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job, CPU and memory a preview
->>>>>>> c074f2b (Bench: CPU seconds and memory of one preview at full size)
+bench: $(READY) ## Measure: claims, money and downloads a second, CPU a job, a check and a preview
 	@$(BIN)/python -m tests.bench
 
 # Sizes of `make proof`; the tests run the same proofs in small ones.

@@ -36,20 +36,15 @@ class Reason(StrEnum):
     TRY_AGAIN = "failed before, tried again"
     FAILED_BEFORE = "failed before"
     NEEDS_PERSON = "needs a person"
+    NOT_AGREED = "changed, waits for consent"
+    """Its clip stands; buying another one for its new inputs is more than a run does unasked."""
     CANCELLED = "cancelled"
     UP_TO_DATE = "up to date"
 
 
-BUYS = frozenset(
-    {
-        Reason.NEW,
-        Reason.PROMPT_CHANGED,
-        Reason.PICTURE_CHANGED,
-        Reason.SETTINGS_CHANGED,
-        Reason.WAITING,
-        Reason.TRY_AGAIN,
-    }
-)
+CHANGES = frozenset({Reason.PROMPT_CHANGED, Reason.PICTURE_CHANGED, Reason.SETTINGS_CHANGED})
+"""What is asked for is not what it was."""
+BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN}
 """Reasons for which money is spent."""
 
 
@@ -164,7 +159,7 @@ def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
         stored_image=stored_path(spec.image_path) if spec.image_path else None,
         job_id=known.job_id if known else None,
         old_revision_id=known.revision.revision_id if known else None,
-        revise=reason in (Reason.PROMPT_CHANGED, Reason.PICTURE_CHANGED, Reason.SETTINGS_CHANGED),
+        revise=reason in CHANGES,
         retry=reason is Reason.TRY_AGAIN,
         refetch=reason is Reason.OUTPUT_MISSING,
         outdated=reason is Reason.CHANGED_IN_FLIGHT,

@@ -17,6 +17,7 @@ from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import BUYS, Planned, Reason, make_plan
 from batchrun.provider.urls import is_loopback
 from batchrun.queue.records import Balance, Cap, KnownBatch
+from batchrun.run.consent import rerun_of
 from batchrun.run.forecast import CapForecast, Forecast, Line, duration_s, lines_of, price_by_batch
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.summary import SCHEMA_VERSION
@@ -61,6 +62,7 @@ def main(parsed: argparse.Namespace) -> int:
     forecast = Forecast(
         lines=[line for one in forecasts for line in one.lines],
         caps=[cap for one in forecasts for cap in one.caps],
+        reruns=[rerun for one in forecasts for rerun in one.reruns],
         duration_s=sum(one.duration_s for one in forecasts),
     )
     if parsed.json:
@@ -88,7 +90,9 @@ async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[
         )
         for cap, names in _caps(parsed, batches, known, now_ms).items()
     ]
-    return Forecast(lines=lines, caps=caps, duration_s=took_s)
+    reruns = [rerun_of(batch, plan, known.clips) for batch, (_, plan) in zip(batches, plans, strict=True)]
+    asks = [] if parsed.preview else [rerun for rerun in reruns if rerun is not None]
+    return Forecast(lines=lines, caps=caps, reruns=asks, duration_s=took_s)
 
 
 def _plan(batch: Batch, known: _Known, now_ms: int) -> list[Planned]:
@@ -134,6 +138,7 @@ def _lines(forecast: Forecast, *, every: bool) -> list[str]:
         saved = format_usd(forecast.saved_usd_micros)
         lines.append(f"  {len(forecast.copies):>7} {'copies of the same request':<26} {saved} saved")
     lines += [_cap_line(cap) for cap in forecast.caps]
+    lines += [f"needs --yes, or a yes at the terminal: {rerun}" for rerun in forecast.reruns]
     if forecast.to_buy:
         lines.append(f"about {shown_time(forecast.duration_s)} at these limits")
     return lines + _job_lines(forecast, every=every)
@@ -183,6 +188,10 @@ def _json(forecast: Forecast) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "to_buy": len(forecast.to_buy),
         "price_usd": decimal_usd(forecast.price_usd_micros),
+        "needs_yes": [
+            {"batch": one.batch, "clips": one.clips, "price_usd": decimal_usd(one.usd_micros)}
+            for one in forecast.reruns
+        ],
         "copies": len(forecast.copies),
         "saved_usd": decimal_usd(forecast.saved_usd_micros),
         "duration_s": round(forecast.duration_s, 1),

@@ -26,6 +26,7 @@ from batchrun.money import decimal_usd
 from batchrun.provider.urls import is_loopback
 from batchrun.queue.states import JobState
 from batchrun.run import summary
+from batchrun.run.consent import Agree, Rerun
 from batchrun.run.session import Session, Surroundings, origin
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
@@ -40,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
         help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--yes", action="store_true",
+        help="agree to buying finished clips anew whose inputs have changed, however many (see confirm_rerun_above)",
     )  # fmt: skip
     parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="read the key from a file")
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="append every event as a JSON line")
@@ -76,6 +81,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         manifests=manifests,
                         no_new=parsed.no_new,
                         max_spend_usd_micros=_rest(parsed.max_spend, results),
+                        agree=_agreement(parsed),
                         grace_s=parsed.grace,
                     )
                     if parsed.preview:
@@ -94,6 +100,20 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
             if log is not None:
                 log.close()
     return _report(parsed, summary.merged(results), loaded)
+
+
+def _agreement(parsed: argparse.Namespace) -> Agree:
+    """`--yes`, or a person at the terminal; a nightly run has none, and then those jobs wait."""
+
+    def ask(rerun: Rerun) -> bool:
+        if parsed.yes:
+            return True
+        if parsed.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        print(f"\n{rerun}. Buy them? [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask
 
 
 async def _run(session: Session) -> Result:

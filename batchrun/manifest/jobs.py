@@ -39,6 +39,8 @@ class Limits:
     """A prediction older than this is shown as stuck and gives its slot back; its money stays held."""
     max_unknown: int = 3
     """Above this many unknown attempts in the queue nothing new is submitted."""
+    confirm_rerun_above_usd_micros: int | None = None
+    """Finished clips are bought anew for changed inputs up to this price unasked; None: see `run.consent`."""
     max_attempts: int = MAX_ATTEMPTS
     """How often one request may be bought that fails for a passing reason, for ever."""
     max_clip_bytes: int = 2 * 1024**3

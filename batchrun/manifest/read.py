@@ -147,6 +147,7 @@ class _Reading:
             settle_s=part.settle,
             stuck_after_s=part.stuck_after,
             max_unknown=part.max_unknown,
+            confirm_rerun_above_usd_micros=part.confirm_rerun_above,
             max_attempts=part.max_attempts,
             max_clip_bytes=part.max_clip_mb * 1024**2,
         )

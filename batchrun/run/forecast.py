@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from batchrun.manifest.jobs import Limits
 from batchrun.plan import BUYS, Planned, Reason
+from batchrun.run.consent import Rerun
 from batchrun.run.polling import Latency
 from batchrun.run.terms import CapView
 
@@ -45,6 +46,8 @@ class Forecast:
 
     lines: Sequence[Line]
     caps: Sequence[CapForecast] = field(default_factory=tuple)
+    reruns: Sequence[Rerun] = field(default_factory=tuple)
+    """What a person must agree to."""
     duration_s: float = 0.0
 
     @property

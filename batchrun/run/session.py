@@ -22,6 +22,7 @@ from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
 from batchrun.run.audit import audit_charges
+from batchrun.run.consent import Rerun, is_rerun, rerun_of, withheld
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
@@ -80,6 +81,7 @@ class Session:
         self._batches: dict[int, Batch] = {}
         self._quotes: dict[tuple[str, int], int] = {}
         self._decoders = Decoders()
+        self._asked: dict[Rerun, bool] = {}
 
     async def run(self) -> Result:
         """The whole run.
@@ -212,9 +214,22 @@ class Session:
             plan = await asyncio.to_thread(
                 make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=batch.limits.max_attempts
             )
+            plan = await self._agreed(queue, batch, plan)
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
+
+    async def _agreed(self, queue: Queue, batch: Batch, plan: list[Planned]) -> list[Planned]:
+        """The plan, without what would be a surprise that nobody agrees to."""
+        if self._options.kind != "paid":
+            return plan
+        has_clip = await queue.with_clip([planned.spec.fingerprint for planned in plan if is_rerun(planned)])
+        rerun = rerun_of(batch, plan, has_clip)
+        if rerun is None:
+            return plan
+        if rerun not in self._asked:
+            self._asked[rerun] = await asyncio.to_thread(self._options.agree, rerun)
+        return plan if self._asked[rerun] else withheld(plan, has_clip)
 
     async def _quote(self, client: Client, pool: Pool, result: Result) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""

@@ -78,6 +78,8 @@ _LATER = ExitCode.UNAVAILABLE
 def _next_command(code: ExitCode, kind: str, command: str) -> str:
     if code is _LATER:
         return f"batchrun {command}"
+    if kind == "rerun_not_agreed":
+        return f"batchrun {command} --yes"
     if kind == JobState.PARKED.value and " " not in command:  # it takes one manifest
         return f"batchrun resolve {command}"
     return f"batchrun status {command}"
@@ -102,6 +104,9 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
                 found[_LATER, kind] += count
     if twins and not any(code is ExitCode.NEEDS_PERSON for code, _ in found):
         found[ExitCode.NEEDS_PERSON, "twin"] += twins  # what keeps it is a job of another manifest
+    unagreed = sum(planned.reason is Reason.NOT_AGREED for plan in result.plans.values() for planned in plan)
+    if unagreed:
+        found[ExitCode.NEEDS_PERSON, "rerun_not_agreed"] += unagreed
     lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
     if lost:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += lost
@@ -132,7 +137,7 @@ def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
     before = 0
     if result is not None:
         plan = result.plans.get(view.name, [])
-        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST) for planned in plan)
+        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST, Reason.NOT_AGREED) for planned in plan)
         before = min(before, counts[JobState.DONE])
         if view.name not in result.plans:  # nothing was read: only what this run collected is new
             before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))

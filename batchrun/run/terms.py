@@ -9,6 +9,7 @@ from batchrun.manifest.jobs import Batch, Limits
 from batchrun.plan import Planned
 from batchrun.queue.records import Balance, Cap, Scope
 from batchrun.queue.views import BatchView
+from batchrun.run.consent import Agree
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.health import GIVE_UP_AFTER_S
 from batchrun.run.pool import Capped
@@ -29,6 +30,8 @@ class Options:
     manifests: tuple[Path, ...]
     no_new: bool = False
     max_spend_usd_micros: int | None = None
+    agree: Agree = lambda _: False
+    """Asked before finished clips are bought anew for more than is bought unasked."""
     grace_s: float = 300.0
     give_up_after_s: float = GIVE_UP_AFTER_S
     limits: Limits | None = None

@@ -1,0 +1,84 @@
+"""Surprises are asked about: finished clips whose inputs have changed are bought anew only when somebody wants it.
+
+A changed template, a re-exported catalog or a new default can touch every row at once; what is new is not concerned.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from batchrun.manifest.jobs import Batch
+from batchrun.money import format_usd
+from batchrun.plan import CHANGES, Planned, Reason
+from batchrun.queue.states import JobState
+
+_SHARE_PERCENT = 20
+_MOST_USD_MICROS = 10_000_000
+_LEAST_USD_MICROS = 1_000_000
+"""A handful of clips is no surprise, however small the batch is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """Finished clips of a batch that would be bought anew."""
+
+    batch: str
+    counts: tuple[tuple[Reason, int], ...]
+    usd_micros: int
+    above_usd_micros: int
+    """So much would not have been asked about."""
+
+    @property
+    def clips(self) -> int:
+        """How many."""
+        return sum(count for _, count in self.counts)
+
+    def __str__(self) -> str:
+        what = ", ".join(f"{count} {reason.value}" for reason, count in self.counts)
+        return f"{self.batch}: {self.clips} finished clips would be bought again for {format_usd(self.usd_micros)} ({what})"
+
+
+Agree = Callable[[Rerun], bool]
+"""Asks a person; may block. False also where there is none."""
+
+
+def threshold_usd_micros(batch: Batch) -> int:
+    """Above this a rerun is asked about: the manifest's own figure, or a fifth of the batch, between $1 and $10."""
+    if batch.limits.confirm_rerun_above_usd_micros is not None:
+        return batch.limits.confirm_rerun_above_usd_micros
+    share = batch.worst_price_usd_micros * _SHARE_PERCENT // 100
+    return max(_LEAST_USD_MICROS, min(share, _MOST_USD_MICROS))
+
+
+def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -> Rerun | None:
+    """What must be agreed to; None when it is little.
+
+    Args:
+        batch: the manifest.
+        plan: what would happen.
+        has_clip: fingerprints of which the queue has a clip: those are copied, and cost nothing.
+    """
+    bought = {
+        planned.spec.fingerprint: planned
+        for planned in plan
+        if is_rerun(planned) and planned.spec.fingerprint not in has_clip
+    }
+    counts = Counter(planned.reason for planned in bought.values())
+    usd_micros = sum(planned.spec.price_usd_micros for planned in bought.values())
+    above = threshold_usd_micros(batch)
+    return Rerun(batch.name, tuple(counts.items()), usd_micros, above) if usd_micros > above else None
+
+
+def is_rerun(planned: Planned) -> bool:
+    """Whether a job that has a clip would get another one."""
+    return planned.reason in CHANGES and planned.known is not None and planned.known.state is JobState.DONE
+
+
+def withheld(plan: Sequence[Planned], has_clip: Collection[str]) -> list[Planned]:
+    """The plan without what was not agreed to: those jobs stay as they are."""
+    return [
+        replace(planned, reason=Reason.NOT_AGREED)
+        if is_rerun(planned) and planned.spec.fingerprint not in has_clip
+        else planned
+        for planned in plan
+    ]

@@ -1,0 +1,119 @@
+"""Changed inputs of finished clips: little is bought unasked, much waits for a yes, what is new goes on."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchrun.cli.main import main
+from batchrun.errors import ExitCode
+from batchrun.manifest.jobs import Batch, Caps, Limits
+from batchrun.run import summary
+from batchrun.run.consent import Rerun, threshold_usd_micros
+from tests.conftest import Shop, emulated, run_shop
+from tests.run.test_session import code_of, counts
+from tests.store.stores import spec
+
+COUNT = 8
+
+
+async def test_a_changed_template_waits_for_consent_and_new_rows_go_on(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    asked: list[Rerun] = []
+
+    def refuse(rerun: Rerun) -> bool:
+        asked.append(rerun)
+        return False
+
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        old = {path: path.read_bytes() for path in (shop.folder / "videos" / "shop").glob("*.mp4")}
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.add("new")
+        result = await run_shop(shop, emulator, agree=refuse)
+        assert [(rerun.clips, rerun.usd_micros) for rerun in asked] == [(COUNT, COUNT * 250_000)]
+        assert str(asked[0]) == "shop: 8 finished clips would be bought again for $2.00 (8 prompt changed)"
+        assert code_of(result) is ExitCode.NEEDS_PERSON
+        (reason,) = summary.exit_reasons(result, "shop.yaml")
+        assert (reason.kind, reason.count, reason.next_command) == (
+            "rerun_not_agreed",
+            COUNT,
+            "batchrun shop.yaml --yes",
+        )
+        assert (counts(result), len(emulator.world.submits)) == (
+            {"done": 1, "up_to_date": COUNT, "total": COUNT + 1},
+            COUNT + 1,
+        )
+        assert all(path.read_bytes() == data for path, data in old.items())
+        result = await run_shop(shop, emulator, agree=lambda _: True)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2 * COUNT + 1)
+        assert (await run_shop(shop, emulator, agree=refuse)).bought == 0
+        assert len(asked) == 1
+
+
+async def test_little_is_bought_unasked_and_the_manifest_says_how_much_that_is(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("budget: 100", "budget: 100, confirm_rerun_above: 0.50")
+    shop.add_many(3)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows[:2] = [row.replace("It turns", "It falls") for row in shop.rows[:2]]
+        shop.write()
+        assert (await run_shop(shop, emulator)).bought == 2  # $0.50 is not more than $0.50
+        shop.rows = [row.replace("It ", "They ") for row in shop.rows]
+        shop.write()
+        assert (await run_shop(shop, emulator)).bought == 0
+
+
+async def test_what_goes_back_to_an_earlier_text_costs_nothing_and_is_not_asked_about(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    first = list(shop.rows)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in first]
+        shop.write()
+        await run_shop(shop, emulator, agree=lambda _: True)
+        shop.rows = first
+        shop.write()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, counts(result)["done"]) == (ExitCode.DONE, 0, COUNT)
+
+
+async def test_touched_files_reordered_rows_and_other_settings_of_pace_are_no_change(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        for picture in (shop.folder / "pics").iterdir():
+            picture.touch()
+        shop.rows.reverse()
+        shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 2")
+        shop.write()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 0)
+
+
+async def test_plan_says_that_a_yes_is_needed(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVESPEED_BASE_URL", "http://127.0.0.1:9")
+    shop.add_many(COUNT)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+    shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+    shop.write()
+    assert await asyncio.to_thread(main, ["plan", str(shop.manifest)]) == 0
+    assert "needs --yes, or a yes at the terminal: shop: 8 finished clips" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, ["plan", str(shop.manifest), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["needs_yes"] == [{"batch": "shop", "clips": COUNT, "price_usd": "2.00"}]
+
+
+@given(st.integers(1, 10_000))
+def test_the_default_lies_between_one_and_ten_dollars(jobs: int) -> None:
+    one = spec("a", Path("videos"))
+    limits = Limits(concurrency=1, per_minute=1)
+    whole = Batch(path=one.output, name="x", model=one.model, limits=limits, caps=Caps(), jobs=(one,) * jobs)
+    above = threshold_usd_micros(whole)
+    assert 1_000_000 <= above <= 10_000_000
+    assert above in (1_000_000, 10_000_000) or above == whole.worst_price_usd_micros // 5
