@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """The file is gone and is fetched again from the provider: free."""
     OUTPUT_LOST = "output lost"
     """The file is gone, here and at the provider: only a person can ask for a new take."""
+    MADE_AGAIN = "output missing, made again"
+    """The file of a preview is gone; another one costs nothing."""
     TRY_AGAIN = "failed before, tried again"
     FAILED_BEFORE = "failed before"
     NEEDS_PERSON = "needs a person"
@@ -44,7 +46,7 @@ class Reason(StrEnum):
 
 CHANGES = frozenset({Reason.PROMPT_CHANGED, Reason.PICTURE_CHANGED, Reason.SETTINGS_CHANGED})
 """What is asked for is not what it was."""
-BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN}
+BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN, Reason.MADE_AGAIN}
 """Reasons for which money is spent."""
 
 
@@ -119,18 +121,23 @@ def make_plan(
     now_ms: int,
     stands: Callable[[Path], bool] = Path.exists,
     max_attempts: int = MAX_ATTEMPTS,
+    *,
+    is_free: bool = False,
 ) -> list[Planned]:
-    """What is to happen with every job of a manifest.
+    """What is to happen with every job of a manifest. With `is_free`, of previews, what is gone is made again.
 
     Raises:
         QueueError: the folder of finished clips is gone, as when a disk is not mounted.
     """
-    _check_folders(known.values(), stands)
+    if not is_free:
+        _check_folders(known.values(), stands)
     plan: list[Planned] = []
     for spec in specs:
         job = known.get(spec.key)
         file_stands = job is not None and stands(job.output)
         reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
+        if is_free and reason in (Reason.OUTPUT_MISSING, Reason.OUTPUT_LOST):
+            reason = Reason.MADE_AGAIN
         plan.append(Planned(spec, reason, job))
     return plan
 
@@ -159,7 +166,7 @@ def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
         stored_image=stored_path(spec.image_path) if spec.image_path else None,
         job_id=known.job_id if known else None,
         old_revision_id=known.revision.revision_id if known else None,
-        revise=reason in CHANGES,
+        revise=reason in CHANGES or reason is Reason.MADE_AGAIN,
         retry=reason is Reason.TRY_AGAIN,
         refetch=reason is Reason.OUTPUT_MISSING,
         outdated=reason is Reason.CHANGED_IN_FLIGHT,

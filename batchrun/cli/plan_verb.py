@@ -77,7 +77,7 @@ async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[
     batches = [load_manifest(one, fast=fast, previews=parsed.preview) for one in manifests]
     now_ms = clock.now_ms()
     known = await _look(parsed, path, batches, clock) if await asyncio.to_thread(path.exists) else _Known()
-    plans = [(batch.name, _plan(batch, known, now_ms)) for batch in batches]
+    plans = [(batch.name, _plan(batch, known, now_ms, is_free=parsed.preview)) for batch in batches]
     lines = lines_of(plans, known.clips)
     specs = [line.planned.spec for line in lines if line.planned.reason in BUYS and not line.is_copy]
     kinds = [known.latencies.of(ClipKind(spec.model, spec.duration_s)) for spec in specs]
@@ -95,9 +95,10 @@ async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[
     return Forecast(lines=lines, caps=caps, reruns=asks, duration_s=took_s)
 
 
-def _plan(batch: Batch, known: _Known, now_ms: int) -> list[Planned]:
+def _plan(batch: Batch, known: _Known, now_ms: int, *, is_free: bool) -> list[Planned]:
     seen = known.batches.get(batch.name, KnownBatch())
-    return make_plan(batch.jobs, seen.jobs, now_ms, max_attempts=batch.limits.max_attempts)
+    most = batch.limits.max_attempts
+    return make_plan(batch.jobs, seen.jobs, now_ms, max_attempts=most, is_free=is_free)
 
 
 async def _look(parsed: argparse.Namespace, path: Path, batches: Sequence[Batch], clock: Clock) -> _Known:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from batchrun.clock import Clock, day_of
@@ -211,9 +212,9 @@ class Session:
         for _ in range(_PLANS):
             known = await queue.known_batch(batch.name)
             _check_same_manifest(batch, known.manifest)
-            plan = await asyncio.to_thread(
-                make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=batch.limits.max_attempts
-            )
+            is_free, most = self._options.kind != "paid", batch.limits.max_attempts
+            work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
+            plan = await asyncio.to_thread(work)
             plan = await self._agreed(queue, batch, plan)
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,10 @@ def test_a_preview_is_free_and_apart(shop: Shop) -> None:
     assert previews == ["job-00.preview.mp4", "job-01.preview.mp4"]
     again = json.loads(run(str(shop.manifest), "--preview", "--json").stdout)
     assert (again["up_to_date"], again["submitted"]) == (2, 0)
+    shutil.rmtree(shop.folder / "videos-preview")  # nothing was paid for it: it is made again
+    shutil.rmtree(shop.folder / ".batchrun" / "preview")
+    again = json.loads(run(str(shop.manifest), "--preview", "--json").stdout)
+    assert (again["exit_code"], again["done"], again["submitted"]) == (0, 2, 2)
 
 
 def test_a_paid_queue_is_not_for_previews(shop: Shop) -> None:
