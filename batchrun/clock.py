@@ -10,7 +10,7 @@ Three readings, because one does not do for all:
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 
@@ -64,6 +64,15 @@ class SystemClock:
 def day_of(now_ms: int, zone: tzinfo) -> str:
     """The calendar day of a moment in `zone`, such as `2026-11-22`."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone).date().isoformat()
+
+
+def next_local_ms(now_ms: int, hour: int, minute: int) -> int:
+    """The next moment at which this machine's own clock on the wall shows the time."""
+    now = datetime.fromtimestamp(now_ms / 1000).astimezone()
+    at = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if at <= now:
+        at += timedelta(days=1)
+    return int(at.timestamp() * 1000)
 
 
 def rfc3339(now_ms: int) -> str:

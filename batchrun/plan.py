@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchrun.errors import QueueError
@@ -151,6 +152,44 @@ def _check_folders(known: Iterable[KnownJob], stands: Callable[[Path], bool]) ->
                 f"the folder {folder} is gone, and {count} finished clips were in it. Mount the disk again; or make the "
                 "folder anew to have the clips fetched again while the provider still keeps them"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which jobs of the manifests a run is asked for; empty asks for all."""
+
+    only: tuple[str, ...] = ()
+    """Ids, with * and ? as in file names."""
+    tags: tuple[str, ...] = ()
+    limit: int | None = None
+    """At most so many are bought: the highest priorities, then the manifests' order."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out."""
+        return not self.only and not self.tags and self.limit is None
+
+    def takes(self, spec: JobSpec) -> bool:
+        """Whether the job's name and tags are asked for."""
+        named = not self.only or any(fnmatchcase(spec.key, pattern) for pattern in self.only)
+        return named and (not self.tags or bool({*self.tags} & {*spec.tags}))
+
+
+def select(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> dict[str, list[Planned]]:
+    """The jobs of each batch that are asked for; with a limit only those that would be bought."""
+    found = {name: [one for one in plan if selection.takes(one.spec)] for name, plan in plans.items()}
+    if selection.limit is None:
+        return found
+    order = [
+        (-one.spec.priority, at, one.spec.position, name, one)
+        for at, (name, plan) in enumerate(found.items())
+        for one in plan
+        if one.reason in BUYS
+    ]
+    kept: dict[str, list[Planned]] = {name: [] for name in found}
+    for *_, name, one in sorted(order, key=lambda item: item[:3])[: selection.limit]:
+        kept[name].append(one)
+    return kept
 
 
 def intakes(plan: Sequence[Planned], stored_path: Callable[[Path], str]) -> list[Intake]:

@@ -17,7 +17,7 @@ from batchrun.cli import common
 from batchrun.cli.common import shown_path
 from batchrun.cli.main import error_json
 from batchrun.cli.progress import EventLog, Progress, both
-from batchrun.clock import Clock, SystemClock
+from batchrun.clock import Clock, SystemClock, next_local_ms
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.jobs import Batch, Limits
@@ -37,6 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
     parser.add_argument("--no-new", action="store_true", help="buy nothing: only collect what is paid for")
+    common.add_selection(parser)
+    parser.add_argument(
+        "--canary", type=common.count_argument, default=0, metavar="N",
+        help="buy the first N, and the others only when these are done and look well",
+    )  # fmt: skip
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument(
+        "--finish-by", type=common.time_argument, metavar="HH:MM",
+        help="start nothing that will most likely not be ready by then (this machine's time of the day)",
+    )  # fmt: skip
+    until.add_argument(
+        "--max-duration", type=common.seconds_argument, metavar="TIME", help="the same, so long from now: 2h"
+    )
     parser.add_argument("--max-spend", type=common.usd_argument, metavar="USD", help="this run spends at most so much")
     parser.add_argument(
         "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
@@ -61,6 +74,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
     queues = common.queue_paths(parsed)
     base_url = common.base_url()
     key = None if parsed.preview else common.read_key(parsed.api_key_file)
+    deadline_ms = _deadline_ms(parsed, clock.now_ms())
     results: list[Result] = []
     loaded: list[Batch] = []
     with (
@@ -80,6 +94,9 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         queue_path=queue_path,
                         manifests=manifests,
                         no_new=parsed.no_new,
+                        selection=common.selection_of(parsed),
+                        canary=parsed.canary,
+                        deadline_ms=deadline_ms,
                         max_spend_usd_micros=_rest(parsed.max_spend, results),
                         agree=_agreement(parsed),
                         grace_s=parsed.grace,
@@ -100,6 +117,12 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
             if log is not None:
                 log.close()
     return _report(parsed, summary.merged(results), loaded)
+
+
+def _deadline_ms(parsed: argparse.Namespace, now_ms: int) -> int | None:
+    if parsed.max_duration is not None:
+        return now_ms + int(parsed.max_duration * 1000)
+    return next_local_ms(now_ms, *parsed.finish_by) if parsed.finish_by else None
 
 
 def _agreement(parsed: argparse.Namespace) -> Agree:

@@ -16,6 +16,8 @@ class ClaimScope:
     price_below_usd_micros: int
     cheapest_usd_micros: int = 0
     """No job of the batch costs less."""
+    chosen_only: bool = False
+    """Only the jobs that this run was asked for."""
 
     @property
     def may_hold_something(self) -> bool:
@@ -60,6 +62,7 @@ def claim_queued(scopes: Sequence[ClaimScope], lease: Lease, count: int, busy: C
             price_below_usd_micros=scope.price_below_usd_micros,
             now_ms=lease.now_ms,
             count=count,
+            chosen_by=lease.run_id if scope.chosen_only else None,
         )
         candidates.append([(-row["priority"], order, row["position"], row["job_id"]) for row in rows])
     first = [job_id for *_, job_id in heapq.merge(*candidates) if job_id not in busy][:count]
@@ -89,7 +92,7 @@ def guarded(statement: str, /, **params: object) -> Script[None]:
         raise LostLeaseError(f"{statement}: job {params.get('job_id')} is no longer held by this run")
 
 
-def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_ms: int) -> Script[bool]:
+def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_ms: int, run_id: str) -> Script[bool]:
     """Whether a job is left that is ready before `patience_ms`: in flight in `paid`, or to be bought in `scopes`."""
     for batch_id in paid:
         row = yield from ask_one("paid_left", batch_id=batch_id, patience_ms=patience_ms)
@@ -101,6 +104,7 @@ def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_m
             batch_id=scope.batch_id,
             price_below_usd_micros=scope.price_below_usd_micros,
             patience_ms=patience_ms,
+            chosen_by=run_id if scope.chosen_only else None,
         )
         if row and row["something"]:
             return True

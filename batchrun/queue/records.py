@@ -257,6 +257,8 @@ class SubmitRequest:
     caps: tuple[Cap, ...]
     zone: tzinfo
     """Where the calendar days of the daily caps begin and end."""
+    start_by_ms: int | None = None
+    """Too late after it: the clip would most likely not be ready in time."""
     spurned: frozenset[int] = frozenset()
     """Jobs whose finished clip cannot be copied."""
 
@@ -342,4 +344,9 @@ class Closed:
     """The run buys nothing more: it is being stopped, or halted."""
 
 
-SubmitDecision = Started | CapReached | NotYet | TooManyUnknown | TwinFirst | Gone | Closed
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Started now it would most likely not be ready in time."""
+
+
+SubmitDecision = Missed | Started | CapReached | NotYet | TooManyUnknown | TwinFirst | Gone | Closed

@@ -35,7 +35,7 @@ from batchrun.queue.records import (
 )
 from batchrun.queue.rescue import Rescue
 from batchrun.queue.rows import job_of, known_job_of, took_of, twin_of
-from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
+from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one, run_all
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import TWINS, Moment, begin_submits
 from batchrun.queue.wishes import Granted, Verb, grant
@@ -207,10 +207,20 @@ class Queue:
             raise LookupError(f"the queue has no job {job_id}")
         return job_of(row, self.real_path)
 
+    async def choose(self, batch_id: int, keys: Sequence[str]) -> None:
+        """These are the jobs that this run is asked for."""
+        rows = [{"run_id": self.run_id, "batch_id": batch_id, "key": key} for key in keys]
+        await self._access.run(lambda: run_all("choose", rows))
+
+    async def chosen(self, batch_ids: Sequence[int]) -> views.Chosen:
+        """How the jobs stand that this run was asked for."""
+        patience_ms = self._clock.now_ms() + PATIENCE_MS
+        return await self.read(lambda: views.chosen(batch_ids, self.run_id, patience_ms))
+
     async def something_left(self, paid: Sequence[int], scopes: Sequence[ClaimScope]) -> bool:
         """Whether a job is left that will be ready within `PATIENCE_MS`, whoever holds it now."""
         patience_ms = self._clock.now_ms() + PATIENCE_MS
-        return await self.read(lambda: leases.something_left(paid, scopes, patience_ms))
+        return await self.read(lambda: leases.something_left(paid, scopes, patience_ms, self.run_id))
 
     async def release(self, job: Job) -> None:
         """Give the lease back; the state stays."""
@@ -233,10 +243,6 @@ class Queue:
         """What became, or is becoming, of this very request under any name: clips first, then what is under way."""
         params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": TWINS}
         return [twin_of(row, self.real_path) for row in await self.read(lambda: ask("twins", **params))]
-
-    async def with_clip(self, fingerprints: Sequence[str]) -> set[str]:
-        """Which of these requests the queue has a clip of, under any name."""
-        return await self.read(lambda: views.with_clip(fingerprints))
 
     async def finish_copied(self, job: Job, twin: Twin) -> None:
         """The twin's clip stands under this job's name too. Raises LostLeaseError."""
@@ -362,10 +368,10 @@ class Queue:
         """Every batch of the queue, without its jobs."""
         return await self.read(views.batch_names)
 
-    async def batch_views(self) -> list[views.BatchView]:
-        """Every batch of the queue with its counts."""
-        now_ms = self._clock.now_ms()
-        return await self.read(lambda: views.batch_views(now_ms))
+    async def batch_views(self, *, chosen_only: bool = False) -> list[views.BatchView]:
+        """Every batch of the queue with its counts; of the jobs that this run was asked for, where that is asked."""
+        now_ms, chosen_by = self._clock.now_ms(), self.run_id if chosen_only else None
+        return await self.read(lambda: views.batch_views(now_ms, chosen_by))
 
     async def living_runs(self) -> list[views.RunView]:
         """The runs that work on the queue now."""

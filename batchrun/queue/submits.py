@@ -9,6 +9,7 @@ from batchrun.queue.ledger import Books, CapCheck, Move, move, up_to_date
 from batchrun.queue.records import (
     Cap,
     Gone,
+    Missed,
     NotYet,
     Pace,
     Started,
@@ -64,7 +65,8 @@ def begin_submits(
         # A day is never opened again when the clock steps back: its cap would be spent twice.
         day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request.batch_id)))
         caps = [_on_day(cap, day) for cap in request.caps]
-        decision: SubmitDecision | None = yield from _twin(request)
+        is_late = request.start_by_ms is not None and moment.now_ms > request.start_by_ms
+        decision: SubmitDecision | None = Missed() if is_late else (yield from _twin(request))
         decision = decision or check.refusal(caps, request.price_usd_micros)
         if decision is None:
             decision = yield from _begin(request, day, pace, run_id, moment)

@@ -11,6 +11,7 @@ from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 
 MAX_NOT_FINE = 1000
 _GOES_ON = COLLECTABLE | {JobState.QUEUED}
+_OPEN = (JobState.QUEUED, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,38 @@ def with_clip(fingerprints: Sequence[str]) -> Script[set[str]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """How the jobs stand that a run was asked for."""
+
+    counts: Mapping[JobState, int]
+    warned: int
+    put_off: int
+
+    @property
+    def are_well(self) -> bool:
+        """All of them are done, and nothing about their clips looks wrong."""
+        return set(self.counts) <= {JobState.DONE} and not self.warned
+
+    @property
+    def have_ended(self) -> bool:
+        """Nothing more will happen to them in this run by itself."""
+        goes_on = sum(count for state, count in self.counts.items() if state in (*COLLECTABLE, *_OPEN))
+        return goes_on <= self.put_off
+
+
+def chosen(batch_ids: Sequence[int], run_id: str, patience_ms: int) -> Script[Chosen]:
+    """The jobs that a run was asked for, over some batches."""
+    counts: Counter[JobState] = Counter()
+    warned = put_off = 0
+    for batch_id in batch_ids:
+        for row in (yield from ask("chosen_states", batch_id=batch_id, run_id=run_id, patience_ms=patience_ms)):
+            counts[JobState(row["state"])] += row["jobs"]
+            warned += row["warned"]
+            put_off += row["put_off"]
+    return Chosen(counts, warned, put_off)
+
+
 def living_runs(now_ms: int) -> Script[list[RunView]]:
     """The runs whose lease is alive."""
     rows = yield from ask("living_runs", now_ms=now_ms)
@@ -134,14 +167,15 @@ def living_runs(now_ms: int) -> Script[list[RunView]]:
     ]
 
 
-def batch_views(now_ms: int) -> Script[list[BatchView]]:
-    """Every batch of the queue."""
+def batch_views(now_ms: int, chosen_by: str | None = None) -> Script[list[BatchView]]:
+    """Every batch of the queue; with `chosen_by` only the jobs that this run was asked for."""
     rows = yield from ask("list_batches")
     found: list[BatchView] = []
     for row in rows:
-        counts = yield from ask("state_counts", batch_id=row["batch_id"], generation=row["generation"], now_ms=now_ms)
-        not_fine = yield from ask("not_fine_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
-        put_off = yield from ask("put_off_jobs", batch_id=row["batch_id"], now_ms=now_ms, count=MAX_NOT_FINE)
+        of = {"batch_id": row["batch_id"], "chosen_by": chosen_by}
+        counts = yield from ask("state_counts", generation=row["generation"], now_ms=now_ms, **of)
+        not_fine = yield from ask("not_fine_jobs", count=MAX_NOT_FINE, **of)
+        put_off = yield from ask("put_off_jobs", now_ms=now_ms, count=MAX_NOT_FINE, **of)
         warned = yield from ask("warned_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
         view = _batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off])
         words = tuple(Warned(job["key"], tuple(json.loads(job["warnings"]))) for job in warned)

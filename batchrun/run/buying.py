@@ -25,7 +25,9 @@ from batchrun.queue.records import (
     CapReached,
     Closed,
     Job,
+    Missed,
     Started,
+    SubmitDecision,
     SubmitRequest,
     TooManyUnknown,
     TwinFirst,
@@ -56,6 +58,9 @@ async def buy(carried: Carried) -> Ending | None:
         carried.tools.halt(unsaved)
         await carried.tools.queue.release(job)
         return Ending.CLOSED
+    start_by_ms = carried.tools.start_by_ms(job)
+    if start_by_ms is not None and carried.tools.clock.now_ms() > start_by_ms:
+        return await _step_back(carried, Missed())
     if (reached := await _cap_in_the_way(carried)) is not None:
         carried.tools.capped(job, reached)
         await carried.tools.queue.release(job)
@@ -86,18 +91,26 @@ async def _cap_in_the_way(carried: Carried) -> CapReached | None:
 
 async def _start(carried: Carried, request: SubmitRequest) -> Ending | None:
     """Wait in line, and buy or step back."""
+    decision = await carried.tools.starter.start(request)
+    if isinstance(decision, Started):
+        # From here on nothing is lost when the worker is cancelled: the POST and its record are one fact.
+        return await carried.keep(_submit(carried, request, decision))
+    if isinstance(decision, TwinFirst):
+        return await wait_for_twin(carried)
+    return await _step_back(carried, decision)
+
+
+async def _step_back(carried: Carried, decision: SubmitDecision) -> Ending:
+    """The job is not bought now; why not may concern others."""
     job, tools = carried.job, carried.tools
     ending = Ending.GONE
-    decision = await tools.starter.start(request)
     match decision:
-        case Started():
-            # From here on nothing is lost when the worker is cancelled: the POST and its record are one fact.
-            return await carried.keep(_submit(carried, request, decision))
-        case TwinFirst():
-            return await wait_for_twin(carried)
         case CapReached():
             tools.capped(job, decision)
             ending = Ending.CAPPED
+        case Missed():
+            tools.halt(Halt(HaltKind.DEADLINE, f"{job.batch}/{job.key} would most likely not be ready by the deadline"))
+            ending = Ending.CLOSED
         case TooManyUnknown(count):
             message = f"{count} submits with unknown outcome: nothing new is bought until some of them are settled"
             tools.halt(Halt(HaltKind.TOO_MANY_UNKNOWN, message))
@@ -120,6 +133,7 @@ def _request(carried: Carried, upload: Upload) -> SubmitRequest:
         priority=job.priority,
         caps=tools.caps(job.batch_id),
         zone=tools.zone(job.batch_id),
+        start_by_ms=tools.start_by_ms(job),
         spurned=carried.spurned,
     )
 

@@ -3,6 +3,7 @@
 A changed template, a re-exported catalog or a new default can touch every row at once; what is new is not concerned.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from batchrun.manifest.jobs import Batch
 from batchrun.money import format_usd
 from batchrun.plan import CHANGES, Planned, Reason
 from batchrun.queue.states import JobState
+from batchrun.queue.store import Queue
+from batchrun.queue.views import with_clip
 
 _SHARE_PERCENT = 20
 _MOST_USD_MICROS = 10_000_000
@@ -67,6 +70,20 @@ def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -
     usd_micros = sum(planned.spec.price_usd_micros for planned in bought.values())
     above = threshold_usd_micros(batch)
     return Rerun(batch.name, tuple(counts.items()), usd_micros, above) if usd_micros > above else None
+
+
+async def agreed(
+    queue: Queue, batch: Batch, plan: list[Planned], agree: Agree, asked: dict[Rerun, bool]
+) -> list[Planned]:
+    """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run."""
+    wanted = [planned.spec.fingerprint for planned in plan if is_rerun(planned)]
+    has_clip = await queue.read(lambda: with_clip(wanted))
+    rerun = rerun_of(batch, plan, has_clip)
+    if rerun is None:
+        return plan
+    if rerun not in asked:
+        asked[rerun] = await asyncio.to_thread(agree, rerun)
+    return plan if asked[rerun] else withheld(plan, has_clip)
 
 
 def is_rerun(planned: Planned) -> bool:

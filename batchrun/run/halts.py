@@ -19,6 +19,8 @@ class HaltKind(StrEnum):
     TOO_MANY_UNKNOWN = "too_many_unknown"
     OTHER_ACCOUNT = "other_account"
     DISK_FULL = "disk_full"
+    DEADLINE = "deadline"
+    CANARY = "canary"
     CANNOT_SAVE = "cannot_save"
 
 
@@ -32,6 +34,8 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.TOO_MANY_UNKNOWN: ExitCode.NEEDS_PERSON,
     HaltKind.OTHER_ACCOUNT: ExitCode.KEY,
     HaltKind.DISK_FULL: ExitCode.NEEDS_PERSON,
+    HaltKind.DEADLINE: ExitCode.DEADLINE,
+    HaltKind.CANARY: ExitCode.NEEDS_PERSON,
     HaltKind.CANNOT_SAVE: ExitCode.NEEDS_PERSON,
 }
 _NEXT_STEP: dict[HaltKind, str] = {
@@ -44,6 +48,8 @@ _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}, then decide each with batchrun resolve {command} ID",
     HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then batchrun {command}",
     HaltKind.DISK_FULL: "free disk space, then batchrun {command}",
+    HaltKind.DEADLINE: "batchrun {command} goes on with the rest",
+    HaltKind.CANARY: "look at batchrun status {command}, then batchrun {command} without --canary",
     HaltKind.CANNOT_SAVE: "make the folder writable, or room in it, then batchrun {command}",
 }
 # Nothing can be asked any more: what is paid for is collected by a later run.

@@ -84,6 +84,11 @@ class Pool:
         self._scopes.update({scope.batch_id: scope for scope in scopes})
         self._wake.set()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether something has come up that ends the buying: a halt, a cap, a stop."""
+        return bool(self.halts or self.capped) or self._stop.drain.is_set()
+
     def close_intake(self) -> None:
         """Nothing more will be told: end when everything is done."""
         self._intake_closed = True

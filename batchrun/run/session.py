@@ -12,24 +12,27 @@ from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, StorageError, UsageError
 from batchrun.manifest.campaigns import check_campaigns, figures_of, read_figures
 from batchrun.manifest.jobs import Batch, Limits
-from batchrun.plan import BUYS, Planned, Reason, intakes, make_plan
+from batchrun.plan import Planned, Reason, intakes, make_plan
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.urls import origin_of
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
-from batchrun.queue.records import Balance, Cap, Job, Pace, Scope
+from batchrun.queue.records import Cap, Job, Pace
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
+from batchrun.run.asked import Asked, asked_of, open_in_turn, ready_in_time, start_by_ms
 from batchrun.run.audit import audit_charges
-from batchrun.run.consent import Rerun, is_rerun, rerun_of, withheld
+from batchrun.run.closing import look
+from batchrun.run.consent import Rerun, agreed
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
-from batchrun.run.latencies import Latencies
+from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.poller import Poller
+from batchrun.run.polling import Latency
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.quotes import ask_quotes
 from batchrun.run.reconcile import Reconciler
@@ -38,7 +41,7 @@ from batchrun.run.saving import SaveGuard
 from batchrun.run.sidecar import Sidecars
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
-from batchrun.run.terms import CapView, Options, Result, caps_of, most_careful
+from batchrun.run.terms import Options, Result, caps_of, most_careful
 from batchrun.run.tools import Decoders, Ending, Tools
 
 SEND_WITHIN_S = 30.0
@@ -109,7 +112,9 @@ class Session:
                         rounds += 1
                 if options.kind == "paid" and not (result.halts or self._stop.drain.is_set()):
                     await audit_charges(queue, client, self._clock, self._observer)
-            await self._look(queue, result)
+            ids = set(self._batches) | set(await self._batches_of_manifests(queue))
+            caps = [cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)]
+            await look(queue, result, ids, caps)
         except BaseExceptionGroup as group:
             raise first_cause(group) from group
         finally:
@@ -188,9 +193,12 @@ class Session:
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
-        if await self._quote(client, pool, result):
-            self._say_plan(tools, result)
-            pool.open(scopes)
+        asked = asked_of(result.plans, self._options.selection, result.bought)
+        result.is_selection = not asked.is_all
+        if await self._quote(client, pool, asked):
+            self._say_plan(tools, result, asked, limits)
+            ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
+            await open_in_turn(queue, self._clock, pool, asked, scopes, ids, self._options.canary)
 
     async def _check_campaigns(self, queue: Queue, batches: Sequence[Batch]) -> None:
         """Also against manifests that are not in this run, as their files are now."""
@@ -200,10 +208,13 @@ class Session:
         read = [await asyncio.to_thread(read_figures, path) for path in others if path not in paths]
         check_campaigns([*mine, *(figures for figures in read if figures is not None)])
 
-    def _say_plan(self, tools: Tools, result: Result) -> None:
-        plans = [planned for plan in result.plans.values() for planned in plan]
-        to_buy = [planned for planned in plans if planned.reason in BUYS]
-        rest = sum(planned.reason in _COLLECTS for planned in plans)
+    def _say_plan(self, tools: Tools, result: Result, asked: Asked, limits: Limits) -> None:
+        to_buy = asked.to_buy
+        rest = sum(planned.reason in _COLLECTS for plan in result.plans.values() for planned in plan)
+        if self._options.deadline_ms is not None:
+            kinds = [self._latency(tools, one.spec.model, one.spec.duration_s) for one in to_buy]
+            text = ready_in_time(kinds, limits, self._clock.now_ms(), self._options.deadline_ms)
+            tools.observer(Event(Kind.NOTE, detail=text))
         price = sum(planned.spec.price_usd_micros for planned in to_buy)
         tools.observer(Event(Kind.PLANNED, count=len(to_buy) + rest, usd_micros=price))
 
@@ -215,29 +226,17 @@ class Session:
             is_free, most = self._options.kind != "paid", batch.limits.max_attempts
             work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
             plan = await asyncio.to_thread(work)
-            plan = await self._agreed(queue, batch, plan)
+            if not is_free:
+                plan = await agreed(queue, batch, plan, self._options.agree, self._asked)
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
 
-    async def _agreed(self, queue: Queue, batch: Batch, plan: list[Planned]) -> list[Planned]:
-        """The plan, without what would be a surprise that nobody agrees to."""
-        if self._options.kind != "paid":
-            return plan
-        has_clip = await queue.with_clip([planned.spec.fingerprint for planned in plan if is_rerun(planned)])
-        rerun = rerun_of(batch, plan, has_clip)
-        if rerun is None:
-            return plan
-        if rerun not in self._asked:
-            self._asked[rerun] = await asyncio.to_thread(self._options.agree, rerun)
-        return plan if self._asked[rerun] else withheld(plan, has_clip)
-
-    async def _quote(self, client: Client, pool: Pool, result: Result) -> bool:
+    async def _quote(self, client: Client, pool: Pool, asked: Asked) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
         if self._options.kind != "paid":
             return True
-        wanted = [planned.spec for plan in result.plans.values() for planned in plan if planned.reason in BUYS]
-        self._quotes, halt = await ask_quotes(client, wanted)
+        self._quotes, halt = await ask_quotes(client, [planned.spec for planned in asked.to_buy])
         if halt is not None:
             pool.halt(halt)
         return halt is None
@@ -289,6 +288,9 @@ class Session:
             caps=lambda batch_id: self._caps(batch_id, queue.run_id),
             price=self._price,
             zone=lambda batch_id: self._batches[batch_id].caps.zone,
+            start_by_ms=lambda job: start_by_ms(
+                options.deadline_ms, latencies.of(ClipKind(job.revision.model, job.revision.duration_s))
+            ),
             halt=pool.halt,
             capped=pool.cap_reached,
             limits=lambda batch_id: self._limits(batch_id, limits),
@@ -331,6 +333,9 @@ class Session:
         tools.poller.stuck_after_s = limits.stuck_after_s
         pool.ahead = min(limits.concurrency, _MAX_AHEAD)
 
+    def _latency(self, tools: Tools, model: str, duration_s: int) -> Latency:
+        return tools.poller.latencies.of(ClipKind(model, duration_s))
+
     def _price(self, job: Job) -> int:
         if self._options.kind != "paid":
             return 0
@@ -347,28 +352,6 @@ class Session:
         return caps_of(
             batch, batch_id, day, run_id, kind=options.kind, max_spend_usd_micros=options.max_spend_usd_micros
         )
-
-    # ------------------------------------------------------------------ the end
-
-    async def _look(self, queue: Queue, result: Result) -> None:
-        """The books as they stand at the end."""
-        ids = set(self._batches) | set(await self._batches_of_manifests(queue))
-        result.batches = [view for view in await queue.batch_views() if view.batch_id in ids]
-        for view in result.batches:
-            balance = await queue.balance(Scope(batch_id=view.batch_id))
-            result.balance = Balance(
-                held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
-                spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
-            )
-        late = await queue.doubts.late_charges()
-        result.late = len(late)
-        await queue.doubts.late_told()
-        result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
-        result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
-        caps = {cap.name: cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)}
-        for cap in caps.values():
-            balance = await queue.balance(cap.scope)
-            result.caps.append(CapView(name=cap.name, limit_usd_micros=cap.limit_usd_micros, balance=balance))
 
 
 def _check_same_manifest(batch: Batch, known: Path | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchrun.errors import BatchrunError
 from batchrun.manifest.jobs import Batch, Limits
-from batchrun.plan import Planned
+from batchrun.plan import Planned, Selection
 from batchrun.queue.records import Balance, Cap, Scope
 from batchrun.queue.views import BatchView
 from batchrun.run.consent import Agree
@@ -29,6 +29,11 @@ class Options:
     queue_path: Path
     manifests: tuple[Path, ...]
     no_new: bool = False
+    selection: Selection = field(default_factory=Selection)
+    canary: int = 0
+    """So many of the jobs are bought first, and the others only when these are well."""
+    deadline_ms: int | None = None
+    """Nothing is started that will most likely not be ready by then."""
     max_spend_usd_micros: int | None = None
     agree: Agree = lambda _: False
     """Asked before finished clips are bought anew for more than is bought unasked."""
@@ -74,6 +79,8 @@ class Result:
     late: int = 0
     """Submits that were given up and turned out to exist: charged beside what was bought instead."""
     no_new: bool = False
+    is_selection: bool = False
+    """Only some jobs were asked for: counts and exit code speak of those."""
     signal_number: int | None = None
     warnings: list[str] = field(default_factory=list)
     duration_s: float = 0.0

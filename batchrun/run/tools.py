@@ -106,6 +106,8 @@ class Tools:
     """What a job is reserved at: the quote of the day."""
     zone: Callable[[int], tzinfo]
     """Where the days of a batch begin and end."""
+    start_by_ms: Callable[[Job], int | None]
+    """After it a job would most likely not be ready by the deadline; None without one."""
     halt: Callable[[Halt], None]
     """The account or the key is the problem: start nothing more."""
     capped: Callable[[Job, CapReached], None]

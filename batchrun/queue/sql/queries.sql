@@ -135,9 +135,19 @@ SELECT j.job_id, j.priority, j.position FROM jobs j LEFT JOIN runs l ON l.run_id
 WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.outdated = 0
   AND j.generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
   AND j.not_before_ms <= :now_ms AND j.price_usd_micros < :price_below_usd_micros
+  AND (:chosen_by IS NULL OR j.chosen_by = :chosen_by)
   AND coalesce(j.lease_run_id, '') <> :run_id
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
 ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
+
+-- name: choose
+UPDATE jobs SET chosen_by = :run_id WHERE batch_id = :batch_id AND key = :key;
+
+-- How the chosen jobs stand, for a run that goes on only when they are well.
+-- name: chosen_states
+SELECT state, count(*) AS jobs, coalesce(sum(not_before_ms > :patience_ms), 0) AS put_off,
+       coalesce(sum(json_extract(file_facts, '$.warnings[0]') IS NOT NULL), 0) AS warned
+FROM jobs WHERE batch_id = :batch_id AND chosen_by = :run_id GROUP BY state;
 
 -- name: take_lease
 UPDATE jobs SET lease_run_id = :run_id WHERE job_id = :job_id;
@@ -168,7 +178,8 @@ ORDER BY u.uploaded_ms DESC LIMIT 1;
 SELECT EXISTS (
     SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued' AND outdated = 0
       AND generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
-      AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms) AS something;
+      AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms
+      AND (:chosen_by IS NULL OR chosen_by = :chosen_by)) AS something;
 
 -- name: paid_left
 SELECT EXISTS (
@@ -502,12 +513,13 @@ SELECT batch_id, name, manifest, campaign, generation FROM batches ORDER BY name
 SELECT j.key, j.state, j.failure_kind, j.failure_message FROM jobs j
 WHERE j.batch_id = :batch_id AND j.state IN ('queued', 'submitting', 'running', 'downloading')
   AND j.failure_kind IS NOT NULL AND j.not_before_ms > :now_ms
+  AND (:chosen_by IS NULL OR j.chosen_by = :chosen_by)
 ORDER BY j.position, j.job_id LIMIT :count;
 
 -- Jobs by state, by why they are not fine, and by whether the manifest still holds them.
 -- name: state_counts
 SELECT state, generation = :generation AS current, not_before_ms > :now_ms AS put_off, failure_kind, count(*) AS jobs
-FROM jobs WHERE batch_id = :batch_id
+FROM jobs WHERE batch_id = :batch_id AND (:chosen_by IS NULL OR chosen_by = :chosen_by)
 GROUP BY state, generation = :generation, not_before_ms > :now_ms, failure_kind;
 
 -- name: list_jobs
@@ -535,6 +547,7 @@ FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
 JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.batch_id = :batch_id AND j.state IN ('unknown', 'parked', 'failed', 'rejected', 'lost')
   AND (j.state <> 'failed' OR j.generation = b.generation)
+  AND (:chosen_by IS NULL OR j.chosen_by = :chosen_by)
 ORDER BY j.position, j.job_id LIMIT :count;
 
 -- ---------------------------------------------------------------- wishes: retry, redo, cancel
