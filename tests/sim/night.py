@@ -22,7 +22,7 @@ from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.outputs import OUTPUT_FAULTS
 from batchrun.emulator.world import Account, Task, World
-from batchrun.manifest.jobs import Batch, Caps, JobSpec, Limits
+from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
 from batchrun.provider.urls import origin_of
 from batchrun.run.events import Event
@@ -76,6 +76,8 @@ class Scenario:
     """How far the machine's clock is off."""
     show_inputs: bool = True
     account: Mapping[str, object] = field(default_factory=dict)
+    checks: Checks = Checks.QUICK
+    """How closely clips are looked at: they are all whole, unless downloads go wrong."""
     nights: int = 6
     """At most; each night some jobs are added, so that there are witnesses."""
     new_each_night: int = 2
@@ -421,7 +423,9 @@ def make_batch(folder: Path, count: int, scenario: Scenario) -> Batch:
         settle_s=scenario.settle_s,
     )
     caps = Caps(budget_usd_micros=scenario.budget_usd_micros)
-    return Batch(path=folder / "shop.yaml", name="shop", model=MODEL, limits=limits, caps=caps, jobs=jobs)
+    return Batch(
+        path=folder / "shop.yaml", name="shop", model=MODEL, limits=limits, caps=caps, jobs=jobs, checks=scenario.checks
+    )
 
 
 def _look_of(at: int, scenario: Scenario) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 from batchrun.emulator.faults import Fault
+from batchrun.manifest.jobs import Checks
 from tests.sim.night import Figures, Scenario, play
 
 NIGHT_JOBS = 500
@@ -65,7 +66,14 @@ BAD_STORAGE = {
 def bad_storage(seed: int, jobs: int) -> Scenario:
     """A night in which only downloads are in trouble, and the process dies now and then."""
     return Scenario(
-        seed=seed, jobs=jobs, speed=20.0, faults=BAD_STORAGE, kill_every=3000, kills=max(2, jobs // 100), nights=8
+        seed=seed,
+        jobs=jobs,
+        speed=20.0,
+        faults=BAD_STORAGE,
+        checks=Checks.FULL,
+        kill_every=3000,
+        kills=max(2, jobs // 100),
+        nights=8,
     )
 
 
