@@ -38,8 +38,12 @@ async def test_submits_of_a_dead_run_of_another_manifest_do_not_hold_this_one_fo
     def die_elsewhere(_: Event) -> None:
         other = sqlite3.connect(shop.queue_path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        other.execute("INSERT INTO runs VALUES ('dead', 'here', 1, 1, 0)")
-        other.execute("INSERT INTO batches VALUES (77, 'other', 'other.yaml', NULL, 1, 1)")
+        other.execute(
+            "INSERT INTO runs (run_id, host, pid, started_ms, lease_until_ms) VALUES ('dead', 'here', 1, 1, 0)"
+        )
+        other.execute(
+            "INSERT INTO batches (batch_id, name, manifest, generation, created_ms) VALUES (77, 'other', 'other.yaml', 1, 1)"
+        )
         for n in range(4):
             at = 700 + n
             other.execute(

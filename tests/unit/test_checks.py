@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from batchrun.emulator.animate.plan import Wish
 from batchrun.emulator.render import render
 from batchrun.emulator.spoil import write_frames
 from batchrun.manifest.jobs import Checks
@@ -205,14 +206,14 @@ def test_a_picture_that_shows_next_to_nothing_or_cannot_be_read_proves_nothing(c
 
 @pytest.mark.parametrize("path", IMAGES[::2], ids=lambda path: path.stem)
 def test_our_own_previews_look_right(path: Path, tmp_path: Path) -> None:
-    render(path, "slow push in", 5, tmp_path / "clip.mp4", area_px=640 * 360)
+    render(path, Wish(prompt="slow push in"), tmp_path / "clip.mp4", area_px=640 * 360)
     facts = check_clip(tmp_path / "clip.mp4", 5, Checks.STRICT, picture=path)
     assert (facts.frames, facts.fps, facts.duration_s, facts.warnings) == (FRAMES, 24, 5.042, ())
     assert abs(facts.width_px * facts.height_px - 640 * 360) < 3000
 
 
 def test_a_clip_too_small_to_be_a_models_is_not_compared(tmp_path: Path) -> None:
-    render(IMAGES[1], "slow push in", 5, tmp_path / "clip.mp4", area_px=320 * 180)
+    render(IMAGES[1], Wish(prompt="slow push in"), tmp_path / "clip.mp4", area_px=320 * 180)
     assert check_clip(tmp_path / "clip.mp4", 5, picture=IMAGES[0]).warnings == ()
 
 
@@ -365,7 +366,7 @@ def test_whatever_is_garbled_it_is_a_broken_clip_or_a_whole_one(clip_of: Clips, 
 
 
 def test_a_title_that_is_no_text_breaks_no_clip(tmp_path: Path) -> None:
-    render(IMAGES[0], "x", 5, tmp_path / "clip.mp4", area_px=64 * 64)
+    render(IMAGES[0], Wish(prompt="x"), tmp_path / "clip.mp4", area_px=64 * 64)
     data = (tmp_path / "clip.mp4").read_bytes()
     assert b"batchrun preview" in data
     (tmp_path / "clip.mp4").write_bytes(data.replace(b"batchrun preview", b"\xff" * 16))
