@@ -13,7 +13,7 @@ How one job or one request ends is a value (`provider.outcome`, `run.worker`), n
 exception is a bug and ends the run with exit 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 
@@ -86,7 +86,8 @@ class UsageError(BatchrunError):
 class Problem:
     """One thing that is wrong with a manifest: where, in which value, and what is accepted.
 
-    `line` and `column` count from 1; `path` is the way inside the document, such as `jobs[3].prompt`.
+    `line` and `column` count from 1, 0 is none; `path` is the way inside the document, such as `jobs[3].prompt`. `job`
+    is the id of the row that is meant, in a source.
     """
 
     file: str
@@ -94,11 +95,18 @@ class Problem:
     column: int
     path: str
     message: str
+    job: str = ""
 
     def __str__(self) -> str:
         """One line as compilers write it, so that editors can jump to it."""
+        place = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+        job = f" ({self.job})" if self.job else ""
         where = f"{self.path}: " if self.path else ""
-        return f"{self.file}:{self.line}:{self.column}: {where}{self.message}"
+        return f"{place}{job}: {where}{self.message}"
+
+    def as_json(self) -> dict[str, str | int]:
+        """For `--json`."""
+        return asdict(self)
 
 
 class ManifestError(UsageError):

@@ -52,6 +52,11 @@ def default_queue(manifest: Path, *, preview: bool) -> Path:
     return manifest.resolve().parent / ".batchrun" / ("preview.db" if preview else "queue.db")
 
 
+def digests_path(queue: Path) -> Path:
+    """What is remembered of pictures, beside the queue; previews and paid clips look at the same pictures."""
+    return queue.parent / "digests.cache"
+
+
 def _preview_of(path: Path, preview: bool) -> Path:  # noqa: FBT001
     return path.with_name(f"{path.stem}-preview{path.suffix}") if preview else path
 

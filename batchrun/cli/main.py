@@ -100,10 +100,8 @@ def error_json(error: BatchrunError) -> dict[str, object]:
     """The one object that `--json` prints when the command could not be carried out."""
     found: dict[str, object] = {"schema_version": 1, "exit_code": int(error.exit_code), "error": str(error)}
     if isinstance(error, ManifestError):
-        found["problems"] = [
-            {"file": one.file, "line": one.line, "column": one.column, "path": one.path, "message": one.message}
-            for one in error.problems
-        ]
+        found["problems"] = [one.as_json() for one in error.problems]
+        found["problems_unlisted"] = error.unlisted_count
     return found
 
 

@@ -20,6 +20,7 @@ from batchrun.cli.progress import EventLog, Progress, both
 from batchrun.clock import Clock, SystemClock, next_local_ms
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
+from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
@@ -105,7 +106,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         options = await _on_emulator(options, clock, stack)
                     session = Session(
                         options,
-                        _loader(parsed, options, loaded),
+                        _loader(parsed, options, loaded, clock),
                         Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
                         stop=stop,
                         observer=observer,
@@ -177,12 +178,20 @@ async def _on_emulator(options: Options, clock: Clock, stack: AsyncExitStack) ->
     )
 
 
-def _loader(parsed: argparse.Namespace, options: Options, loaded: list[Batch]) -> Callable[[], Sequence[Batch]]:
+def _loader(
+    parsed: argparse.Namespace, options: Options, loaded: list[Batch], clock: Clock
+) -> Callable[[], Sequence[Batch]]:
     """Reads the manifests of one queue; every problem of every one of them at once."""
 
     def load() -> Sequence[Batch]:
         fast = parsed.preview or is_loopback(options.base_url)
-        batches = [load_manifest(path, fast=fast, previews=parsed.preview) for path in options.manifests]
+        cache = DigestCache(common.digests_path(options.queue_path), clock.now_ms)
+        try:
+            batches = [
+                load_manifest(path, fast=fast, previews=parsed.preview, cache=cache) for path in options.manifests
+            ]
+        finally:
+            cache.save()  # also of a manifest that is refused: the next try need not read its pictures again
         _check_together(batches, options)
         loaded.extend(batch for batch in batches if batch not in loaded)
         return batches

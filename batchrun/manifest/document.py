@@ -17,6 +17,7 @@ from batchrun.money import parse_usd
 
 DEFAULT_MODEL = "kwaivgi/kling-v1.6-i2v-standard"
 DEFAULT_OUTPUT = "videos/{batch}/{id}.mp4"
+DELIMITERS = (",", ";", "|", "\t", "tab")
 
 
 def _usd(value: object) -> object:
@@ -56,12 +57,26 @@ def _tag_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _column_values(value: object) -> object:
+    """A filter's values as text: one or several; what YAML reads as a word of its own is what a cell says."""
+    words = {True: "true", False: "false", None: ""}
+    values = value if isinstance(value, list) else [value]
+    return [words[one] if one is None or isinstance(one, bool) else one for one in values]
+
+
+def _one_delimiter(value: str) -> str:
+    if value not in DELIMITERS:
+        raise ValueError(f"{value!r} is not accepted; accepted: {', '.join(map(repr, DELIMITERS))}")
+    return "\t" if value == "tab" else value
+
+
 Usd = Annotated[int, BeforeValidator(_usd), Field(ge=0)]
 Budget = Annotated[int | Literal["none"], BeforeValidator(_budget)]
 Name = Annotated[str, AfterValidator(check_name)]
 Text = Annotated[str, Field(min_length=1)]
 Tags = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_tag_list)]
 Guidance = Annotated[Decimal, Field(allow_inf_nan=False)]
+Columns = dict[str, Annotated[tuple[str, ...], BeforeValidator(_column_values)]]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 
 
@@ -120,6 +135,23 @@ class JobPart(_Part):
     tags: Tags | None = None
 
 
+class SourcePart(_Part):
+    """One entry of `jobs:` with `from:` a job a row. Everything but `include`, `exclude` and `delimiter` is a template."""
+
+    source: Text = Field(alias="from")
+    id: Text | None = None
+    image: Text | None = None
+    prompt: Text
+    negative_prompt: str | None = None
+    duration: str | None = None
+    guidance_scale: str | None = None
+    priority: str | None = None
+    tags: Annotated[tuple[str, ...], BeforeValidator(_tag_list)] | None = None
+    include: Columns = {}
+    exclude: Columns = {}
+    delimiter: Annotated[str, AfterValidator(_one_delimiter)] | None = None
+
+
 class ManifestPart(_Part):
     """A whole manifest."""
 
@@ -132,5 +164,7 @@ class ManifestPart(_Part):
     defaults: DefaultsPart = DefaultsPart()
     limits: LimitsPart = LimitsPart()
     campaign: CampaignPart | None = None
+    on_invalid: Literal["refuse", "skip"] = "refuse"
+    """Of rows of sources: one that is wrong stops everything, or is left out and listed."""
     jobs: Annotated[list[Any], Field(min_length=1)]
-    """Entries are checked one by one (`JobPart`), so that one bad entry does not hide the next."""
+    """Entries are checked one by one (`JobPart`, `SourcePart`), so that one bad entry does not hide the next."""

@@ -6,10 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from batchrun.errors import Problem
 from batchrun.manifest.fingerprint import FINGERPRINT_VERSION, Content, fingerprint
 from batchrun.manifest.pictures import Picture
 
 MAX_ATTEMPTS = 3
+ID_MARK = "\0"
+"""Stands for the id in a path: no path can hold it."""
 
 
 class Checks(StrEnum):
@@ -95,11 +98,16 @@ class JobSpec:
     """The facts of the local picture."""
     priority: int
     tags: tuple[str, ...]
-    output: Path
-    """Where the video goes, absolute."""
+    output_pattern: str
+    """Where the videos of the batch go, absolute, with `ID_MARK` for the id: one text for a million jobs."""
     price_usd_micros: int
     """The highest price at which this job may be bought."""
     model: str
+
+    @property
+    def output(self) -> Path:
+        """Where the video goes, absolute."""
+        return Path(self.output_pattern.replace(ID_MARK, self.key))
 
     @property
     def content(self) -> Content:
@@ -140,6 +148,10 @@ class Batch:
     sidecar: bool = True
     """Put a JSON file beside each video that says what it is."""
     warnings: tuple[str, ...] = ()
+    skipped_rows: int = 0
+    """Rows of sources that were left out because they are wrong (`on_invalid: skip`)."""
+    skipped: tuple[Problem, ...] = ()
+    """What is wrong with them, up to a bound."""
 
     @property
     def worst_price_usd_micros(self) -> int:

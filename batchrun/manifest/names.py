@@ -32,4 +32,6 @@ def check_name(name: str) -> str:
 
 def fold(name: str) -> str:
     """What two names have in common when a file system cannot tell them apart (case, composed letters)."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

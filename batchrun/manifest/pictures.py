@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import os
 import stat
+import sys
 import warnings
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,40 +34,92 @@ class PictureError(ValueError):
     """The picture cannot be used; the text says why and what is accepted."""
 
 
+class Facts(NamedTuple):
+    """What a file system says of a file, by which it is known to be the same as before."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def facts_of(path: Path) -> Facts | None:
+    """The facts of a regular file; None of everything else."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return _facts(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def facts_of_open(file: BinaryIO) -> Facts:
+    """The facts of a file that is open, whatever has come to its name since."""
+    return _facts(os.fstat(file.fileno()))
+
+
+def _facts(found: os.stat_result) -> Facts:
+    return Facts(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
 def read_picture(path: Path, rules: PictureRules) -> tuple[Picture, bytes]:
-    """The facts of the picture, and its bytes.
+    """The picture, and its bytes.
 
     Raises:
         PictureError: missing, not a regular file, too large, of another type, too small, too long.
     """
-    data = _read(path, rules)
+    picture, data, _ = read_picture_and_facts(path, rules)
+    return picture, data
+
+
+def read_picture_and_facts(path: Path, rules: PictureRules) -> tuple[Picture, bytes, Facts | None]:
+    """As `read_picture`, and the file's facts; None when it changed while it was read."""
+    data, facts = _read(path, rules)
     kind, width_px, height_px = _header(data, path, rules)
+    digest = hashlib.sha256(data).hexdigest()
+    picture = Picture(digest, len(data), width_px, height_px, sys.intern(_CONTENT_TYPE[kind]))
+    check_picture(picture, path.name, rules)
+    return picture, data, facts
+
+
+def check_picture(picture: Picture, name: str, rules: PictureRules) -> None:
+    """Whether the model takes it.
+
+    Raises:
+        PictureError: naming what is in the way.
+    """
+    width_px, height_px = picture.width_px, picture.height_px
+    if picture.size_bytes > rules.max_bytes:
+        raise PictureError(_too_large(name, picture.size_bytes, rules))
+    if picture.content_type not in {_CONTENT_TYPE[kind] for kind in rules.formats}:
+        raise PictureError(f"{name} is {picture.content_type}; {' or '.join(rules.formats)} is accepted")
     if min(width_px, height_px) < rules.min_side_px:
-        raise PictureError(
-            f"{path.name} is {width_px}×{height_px} px; both sides must be at least {rules.min_side_px} px"
-        )
+        raise PictureError(f"{name} is {width_px}×{height_px} px; both sides must be at least {rules.min_side_px} px")
     if Decimal(max(width_px, height_px)) / min(width_px, height_px) > rules.max_aspect:
-        raise PictureError(f"{path.name} is {width_px}×{height_px} px; the aspect must be between 1:2.5 and 2.5:1")
-    return Picture(hashlib.sha256(data).hexdigest(), len(data), width_px, height_px, _CONTENT_TYPE[kind]), data
+        raise PictureError(f"{name} is {width_px}×{height_px} px; the aspect must be between 1:2.5 and 2.5:1")
 
 
-def _read(path: Path, rules: PictureRules) -> bytes:
+def _too_large(name: str, size_bytes: int, rules: PictureRules) -> str:
+    return f"{name} has {size_bytes / 1e6:.1f} MB; at most {rules.max_bytes / 1e6:.0f} MB are accepted"
+
+
+def _read(path: Path, rules: PictureRules) -> tuple[bytes, Facts | None]:
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
             raise PictureError(f"{path} is not a regular file")
-        if facts.st_size > rules.max_bytes:
-            raise PictureError(
-                f"{path.name} has {facts.st_size / 1e6:.1f} MB; at most {rules.max_bytes / 1e6:.0f} MB are accepted"
-            )
+        if found.st_size > rules.max_bytes:
+            raise PictureError(_too_large(path.name, found.st_size, rules))
         with path.open("rb") as file:
-            return file.read(rules.max_bytes + 1)
+            before = facts_of_open(file)
+            data = file.read(rules.max_bytes + 1)
+            after = facts_of_open(file)
     except FileNotFoundError:
         raise PictureError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, PictureError):
             raise
         raise PictureError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return data, before if before == after and before.size_bytes == len(data) else None
 
 
 def _header(data: bytes, path: Path, rules: PictureRules) -> tuple[str, int, int]:

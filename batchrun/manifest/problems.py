@@ -1,5 +1,6 @@
 """Collects problems with their place, up to a bound, and words pydantic's findings for people."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,25 +18,29 @@ class Problems:
     """Everything found wrong with one manifest."""
 
     def __init__(self, shown: str, root: Node) -> None:
-        self._shown = shown
+        self.file = shown
         self._root = root
         self._found: list[Problem] = []
         self._unlisted_count = 0
 
     def add(self, loc: Loc, message: str, *, at_key: bool = False) -> None:
         """Note a problem of the value (or the key) at `loc`."""
-        if len(self._found) >= MAX_LISTED:
-            self._unlisted_count += 1
-            return
         line, column = self._root.locate_key(loc) if at_key else self._root.locate(loc)
-        self._found.append(Problem(self._shown, line, column, show_path(loc), message))
+        self.note(Problem(self.file, line, column, show_path(loc), message))
+
+    def note(self, problem: Problem) -> None:
+        """Note a problem that stands elsewhere, such as in a source."""
+        if len(self._found) < MAX_LISTED:
+            self._found.append(problem)
+        else:
+            self._unlisted_count += 1
 
     def line_of(self, loc: Loc) -> int:
         """The line of the value at `loc`, for messages that point at another place."""
         return self._root.locate(loc)[0]
 
-    def add_all(self, error: ValidationError, at: Loc, model: type[BaseModel]) -> None:
-        """Note what pydantic found in the value at `at`."""
+    def add_all(self, error: ValidationError, at: Loc, model: type[BaseModel], *also: str) -> None:
+        """Note what pydantic found in the value at `at`; `also` are keys that it could have besides the model's."""
         seen: set[Loc] = set()
         for detail in error.errors(include_url=False):
             loc = (*at, *_without_union_arms(detail["loc"]))
@@ -43,7 +48,12 @@ class Problems:
                 continue
             seen.add(loc)
             unknown_key = detail["type"] == "extra_forbidden"
-            self.add(loc, _unknown_key(detail, model) if unknown_key else _message(detail), at_key=unknown_key)
+            self.add(loc, _unknown_key(detail, model, also) if unknown_key else finding(detail), at_key=unknown_key)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is wrong so far."""
+        return bool(self._found)
 
     def raise_if_any(self) -> None:
         """Raise ManifestError with all of them."""
@@ -62,13 +72,13 @@ def _without_union_arms(loc: Loc) -> Loc:
     return tuple(step for step in loc if not (isinstance(step, str) and ("[" in step or step in {"int", "literal"})))
 
 
-def _unknown_key(detail: ErrorDetails, model: type[BaseModel]) -> str:
+def _unknown_key(detail: ErrorDetails, model: type[BaseModel], also: Sequence[str]) -> str:
     key = str(detail["loc"][-1])
     for step in detail["loc"][:-1]:
         annotation = model.model_fields[str(step)].annotation
         arms = getattr(annotation, "__args__", (annotation,))
         model = next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, BaseModel)), model)
-    known = list(model.model_fields)
+    known = [*also, *(field.alias or name for name, field in model.model_fields.items())]
     nearest = get_close_matches(key, known, 1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"unknown key {key!r}; {hint}known keys: {', '.join(known)}"
@@ -93,7 +103,8 @@ _NOT_A = {
 }
 
 
-def _message(detail: ErrorDetails) -> str:
+def finding(detail: ErrorDetails) -> str:
+    """One of pydantic's findings for people."""
     context: dict[str, Any] = detail.get("ctx", {})
     value = _show(detail.get("input"))
     if detail["type"] in _NOT_A:

@@ -1,52 +1,70 @@
-"""A manifest file to a `Batch`: every problem of the whole file at once, before anything is spent."""
+"""A manifest file to a `Batch`: every problem of the whole file and its sources at once, before anything is spent."""
 
 import os
-import re
-import string
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from batchrun.manifest.catalogue import Model, models, tiers
-from batchrun.manifest.document import DefaultsPart, JobPart, LimitsPart, ManifestPart
+from batchrun.errors import ManifestError, Problem
+from batchrun.manifest.catalogue import models, tiers
+from batchrun.manifest.collected import Collected, EntryPlace, Skips
+from batchrun.manifest.digests import DigestCache, PictureReader
+from batchrun.manifest.document import JobPart, LimitsPart, ManifestPart, SourcePart
+from batchrun.manifest.entries import Entry, JobMaker, Rules
 from batchrun.manifest.fingerprint import normal_text
 from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits
-from batchrun.manifest.names import check_name, fold
-from batchrun.manifest.pictures import Picture, PictureError, read_picture
+from batchrun.manifest.names import check_name
+from batchrun.manifest.output import output_pattern
+from batchrun.manifest.pictures import facts_of
 from batchrun.manifest.problems import Problems
+from batchrun.manifest.sources import Sources, Watch
 from batchrun.manifest.yamltext import Loc, Node, read_yaml
 
 POLL_FLOOR_S = 5.0
 SETTLE_FLOOR_S = 300.0
 DEFAULT_CONCURRENCY = 2
 DEFAULT_PER_MINUTE = 2
-_MAX_URL_CHARS = 2048
-_OUTPUT_FIELDS = ("batch", "id")
+READS = 4
+"""How often a manifest is read whose files change meanwhile."""
 
 
-def load_manifest(path: Path, *, fast: bool = False, previews: bool = False) -> Batch:
-    """Read and check a manifest.
+def load_manifest(path: Path, *, fast: bool = False, previews: bool = False, cache: DigestCache | None = None) -> Batch:
+    """Read and check a manifest and its sources, as they are at one moment.
 
     Args:
         path: the YAML file.
         fast: the provider is on this machine, so `poll` and `settle` may be shorter than its published floors.
         previews: put the outputs into the previews' folder instead of the one for paid clips.
+        cache: what is known of pictures from earlier readings.
 
     Raises:
         ManifestError: with all problems.
     """
     shown = os.fspath(path)
+    changed: str | None = None
+    for _ in range(READS):
+        watch = Watch()
+        watch.add(path, shown, facts_of(path))
+        try:
+            batch = _load(path, watch, cache, fast=fast, previews=previews)
+        except ManifestError:
+            if (changed := watch.changed()) is None:
+                raise
+        else:
+            if (changed := watch.changed()) is None:
+                return batch
+    raise ManifestError([Problem(changed or shown, 0, 0, "", "changes while it is read; run again when it is written")])
+
+
+def _load(path: Path, watch: Watch, cache: DigestCache | None, *, fast: bool, previews: bool) -> Batch:
+    shown = os.fspath(path)
     root = read_yaml(path, shown)
     problems = Problems(shown, root)
     document = _document(root, problems)
-    reading = _Reading(path.resolve(), document, problems, previews=previews)
+    reading = _Reading(path.resolve(), document, problems, watch, previews=previews)
     limits, caps = reading.limits(fast=fast), _caps(document)
-    jobs = reading.jobs()
+    jobs = reading.jobs(cache)
     problems.raise_if_any()
     return Batch(
         path=reading.path,
@@ -57,7 +75,9 @@ def load_manifest(path: Path, *, fast: bool = False, previews: bool = False) -> 
         jobs=jobs,
         checks=Checks(document.checks),
         sidecar=document.sidecar,
-        warnings=tuple(reading.warnings),
+        warnings=reading.rules.all_warnings(),
+        skipped_rows=reading.skips.rows if reading.skips else 0,
+        skipped=reading.skips.problems if reading.skips else (),
     )
 
 
@@ -78,15 +98,16 @@ def _document(root: Node, problems: Problems) -> ManifestPart:
     return document.model_copy(update={"jobs": parts})
 
 
-def _job_part(at: int, node: Node, problems: Problems) -> tuple[int, JobPart] | None:
+def _job_part(at: int, node: Node, problems: Problems) -> tuple[int, JobPart | SourcePart] | None:
     loc: Loc = ("jobs", at)
-    if isinstance(node.value, dict) and "from" in node.value:
-        problems.add((*loc, "from"), "sources (`from`) are not read by this version; write the jobs out", at_key=True)
-        return None
+    is_source = isinstance(node.value, dict) and "from" in node.value
     try:
-        return at, JobPart.model_validate(node.plain())
+        return at, (SourcePart if is_source else JobPart).model_validate(node.plain())
     except ValidationError as error:
-        problems.add_all(error, loc, JobPart)
+        if is_source:
+            problems.add_all(error, loc, SourcePart)
+        else:
+            problems.add_all(error, loc, JobPart, "from")
         return None
 
 
@@ -105,25 +126,18 @@ def _caps(document: ManifestPart) -> Caps:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    path: Path | None
-    url: str | None
-    picture: Picture | None
-
-
 class _Reading:
     """The checks that need two values, the file system or the model's data."""
 
-    def __init__(self, path: Path, document: ManifestPart, problems: Problems, *, previews: bool) -> None:
+    def __init__(self, path: Path, document: ManifestPart, problems: Problems, watch: Watch, *, previews: bool) -> None:
         self.path = path
         self.document = document
         self.problems = problems
+        self.watch = watch
         self.previews = previews
-        self.model: Model = models()[document.model]
+        self.rules = Rules(models()[document.model])
+        self.skips = Skips() if document.on_invalid == "skip" else None
         self.name = document.name or self._name_of_file()
-        self.warnings: list[str] = []
-        self._pictures: dict[Path, Picture | PictureError] = {}
 
     def _name_of_file(self) -> str:
         try:
@@ -161,198 +175,48 @@ class _Reading:
 
     def _check_max_price(self, part: LimitsPart) -> None:
         for duration in part.max_price:
-            if duration not in self.model.durations_s:
-                self._bad_duration(("limits", "max_price", str(duration)), duration)
+            self.rules.duration(EntryPlace(("limits", "max_price"), self.problems), str(duration), duration)
 
-    def jobs(self) -> tuple[JobSpec, ...]:
+    def jobs(self, cache: DigestCache | None) -> tuple[JobSpec, ...]:
         """Every job, checked."""
-        output = self._output_template()
+        document, problems, folder = self.document, self.problems, self.path.parent
+        output = output_pattern(document.output, folder, self.name, problems, previews=self.previews)
         self._check_defaults()
-        specs = [self._job(at, part, output) for at, part in self.document.jobs]
-        found = [spec for spec in specs if spec is not None]
-        self._check_unique(found)
-        return tuple(found)
+        pictures = PictureReader(self.rules.model.picture, cache)
+        maker = JobMaker(self.rules, document.defaults, document.limits.max_price, output, folder, pictures)
+        collected = Collected(folder, problems, self.skips)
+        sources = Sources(folder, problems, collected, self.rules, maker, self.skips, self.watch)
+        for at, part in document.jobs:
+            loc: Loc = ("jobs", at)
+            if isinstance(part, SourcePart):
+                sources.read(part, loc)
+            else:
+                self._entry(part, loc, maker, collected)
+        jobs = collected.jobs()
+        if not jobs and not problems.any:
+            self._nothing_left()
+        return jobs
 
-    def _output_template(self) -> Callable[[str], Path]:
-        template = self.document.output
-        loc: Loc = ("output",)
-        if re.match(r"[a-z][a-z0-9+]*://", template, re.IGNORECASE):
-            self.problems.add(loc, f"{template!r}: videos are written to local folders; write a path")
-        fields = _template_fields(template)
-        if fields is None or not set(fields) <= set(_OUTPUT_FIELDS):
-            self.problems.add(loc, f"{template!r} has fields that do not exist; known: {{batch}}, {{id}}")
-            return lambda _: self.path
-        if "id" not in fields:
-            self.problems.add(loc, f"{template!r} would write every video to one file; put {{id}} into it")
-        if not template.lower().endswith(".mp4"):
-            self.problems.add(loc, f"{template!r} does not end in .mp4, which is what the clips are")
-        if self.previews:
-            template = preview_template(template)
-        base = self.path.parent
-        return lambda key: Path(os.path.normpath(base / template.format(batch=self.name, id=key)))
+    def _entry(self, part: JobPart, loc: Loc, maker: JobMaker, collected: Collected) -> None:
+        entry = Entry(*(getattr(part, field) for field in Entry._fields))
+        spec = maker.make(entry, len(collected), EntryPlace(loc, self.problems))
+        if spec is not None:
+            collected.begin(loc)
+            collected.add(spec, self.problems.line_of(loc))
+
+    def _nothing_left(self) -> None:
+        """A batch without jobs is more likely an accident than a wish."""
+        skipped = self.skips.problems if self.skips else ()
+        for problem in skipped:
+            self.problems.note(problem)
+        why = "every row is wrong" if skipped else "no row passes `include` and `exclude`"
+        self.problems.add(("jobs",), f"gives no job: {why}")
 
     def _check_defaults(self) -> None:
-        defaults = self.document.defaults
-        loc: Loc = ("defaults",)
-        self._check_values(loc, defaults, defaults.duration, "", defaults.negative_prompt or "")
-
-    def _job(self, at: int, part: JobPart, output: Callable[[str], Path]) -> JobSpec | None:
-        loc: Loc = ("jobs", at)
-        defaults, model = self.document.defaults, self.model
-        duration_s = part.duration or defaults.duration or model.default_duration_s
-        prompt = normal_text(part.prompt)
-        negative = normal_text(
-            part.negative_prompt if part.negative_prompt is not None else defaults.negative_prompt or ""
-        )
-        if not prompt:
-            self.problems.add((*loc, "prompt"), "must not be empty")
-        self._check_values(loc, part, part.duration, prompt, negative)
-        image = self._image(loc, part)
-        key = part.id or self._stem(loc, part.image)
-        if image is None or key is None:
-            return None
-        guidance = next(
-            value
-            for value in (part.guidance_scale, defaults.guidance_scale, model.guidance_default)
-            if value is not None
-        )
-        return JobSpec(
-            key=key,
-            position=at,
-            prompt=prompt,
-            negative_prompt=negative,
-            guidance_hundredths=int(guidance * 100),
-            duration_s=duration_s,
-            image_path=image.path,
-            image_url=image.url,
-            picture=image.picture,
-            priority=part.priority if part.priority is not None else defaults.priority,
-            tags=part.tags if part.tags is not None else defaults.tags,
-            output=output(key),
-            price_usd_micros=self._price(duration_s),
-            model=model.model_id,
-        )
-
-    def _price(self, duration_s: int) -> int:
-        table = self.model.price_usd_micros
-        return self.document.limits.max_price.get(duration_s, table.get(duration_s, 0))
-
-    def _check_values(
-        self, loc: Loc, part: JobPart | DefaultsPart, duration_s: int | None, prompt: str, negative: str
-    ) -> None:
-        model = self.model
-        if duration_s is not None and duration_s not in model.durations_s:
-            self._bad_duration((*loc, "duration"), duration_s)
-        self._check_guidance((*loc, "guidance_scale"), part.guidance_scale)
-        self._check_length((*loc, "prompt"), prompt, model.prompt_max_chars)
-        if part.negative_prompt is not None:
-            self._check_length((*loc, "negative_prompt"), negative, model.negative_prompt_max_chars)
-
-    def _bad_duration(self, loc: Loc, duration_s: int) -> None:
-        accepted = " or ".join(map(str, self.model.durations_s))
-        self.problems.add(loc, f"{duration_s} s is not on offer; accepted: {accepted}")
-
-    def _check_guidance(self, loc: Loc, guidance: Decimal | None) -> None:
-        if guidance is None:
-            return
-        low, high = self.model.guidance_min, self.model.guidance_max
-        if not low <= guidance <= high:
-            self.problems.add(loc, f"{guidance} is out of range; accepted: {low} to {high}")
-        elif guidance * 100 != int(guidance * 100):
-            self.problems.add(loc, f"{guidance} has more than two decimals; write for example {guidance:.2f}")
-
-    def _check_length(self, loc: Loc, text: str, max_chars: int) -> None:
-        if len(text) > max_chars:
-            self.problems.add(loc, f"has {len(text):,} characters; at most {max_chars:,} are accepted")
-        elif (size_bytes := len(text.encode())) > max_chars:
-            path = ".".join(map(str, loc))
-            self.warnings.append(f"{path}: {size_bytes:,} bytes; the provider may count bytes and refuse it")
-
-    def _image(self, loc: Loc, part: JobPart) -> _Image | None:
-        loc = (*loc, "image")
-        if re.match(r"[a-z][a-z0-9+.-]*:", part.image, re.IGNORECASE) and not re.match(
-            r"[a-z]:[\\/]", part.image, re.IGNORECASE
-        ):
-            problem = _url_problem(part.image)
-            if problem:
-                self.problems.add(loc, problem)
-                return None
-            return _Image(None, part.image, None)
-        path = Path(os.path.normpath(self.path.parent / part.image)) if "\0" not in part.image else self.path.parent
-        picture = self._picture(path)
-        if isinstance(picture, PictureError):
-            self.problems.add(loc, str(picture))
-            return None
-        return _Image(path, None, picture)
-
-    def _picture(self, path: Path) -> Picture | PictureError:
-        """Read once, however many jobs use it."""
-        if path not in self._pictures:
-            try:
-                self._pictures[path], _ = read_picture(path, self.model.picture)
-            except PictureError as error:
-                self._pictures[path] = error
-        return self._pictures[path]
-
-    def _stem(self, loc: Loc, image: str) -> str | None:
-        """The id of a job that names none: its picture's stem."""
-        name = urlsplit(image).path if "://" in image else image
-        try:
-            return check_name(Path(name).stem)
-        except ValueError as error:
-            self.problems.add(loc, f"has no id, and its picture's name cannot be one: {error}; add `id:`")
-            return None
-
-    def _check_unique(self, specs: list[JobSpec]) -> None:
-        seen: dict[str, JobSpec] = {}
-        for spec in specs:
-            first = seen.setdefault(fold(spec.key), spec)
-            if first is not spec:
-                line = self.problems.line_of(("jobs", first.position))
-                same = "is taken" if first.key == spec.key else f"differs only in case from {first.key!r}"
-                self.problems.add(
-                    ("jobs", spec.position), f"id {spec.key!r} {same}, see line {line}; give each job its own `id:`"
-                )
-
-
-def _template_fields(template: str) -> list[str] | None:
-    """The names of the plain fields, or None when the template cannot be understood."""
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError:
-        return None
-    if any(spec or conversion for _, name, spec, conversion in parts if name is not None):
-        return None
-    return [name for _, name, _, _ in parts if name is not None]
-
-
-def preview_template(template: str) -> str:
-    """Where previews of a template go: a folder beside the one for paid clips, and a name that says what it is.
-
-    `../videos/{batch}/{id}.mp4` becomes `../videos-preview/{batch}/{id}.preview.mp4`, `{id}.mp4` becomes
-    `preview/{id}.preview.mp4`.
-    """
-    *folders, name = template.split("/")
-    fixed = next((at for at, step in enumerate(folders) if "{" in step), len(folders))
-    if fixed and folders[fixed - 1].strip("."):
-        folders[fixed - 1] += "-preview"
-    else:
-        folders.insert(fixed, "preview")
-    return "/".join([*folders, f"{name[: -len('.mp4')]}.preview.mp4"])
-
-
-def _url_problem(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return f"{url[:80]!r} is not a URL that can be read"
-    if parts.scheme not in ("http", "https"):
-        return f"{parts.scheme}: is not accepted; write a file beside the manifest or an https:// URL"
-    if not host:
-        return f"{url[:80]!r} names no host"
-    if parts.username or parts.password:
-        return "a picture's URL must not carry a user name or password: the provider must be able to fetch it without"
-    if len(url) > _MAX_URL_CHARS or not url.isprintable() or " " in url:
-        return f"the URL must be printable, without blanks and at most {_MAX_URL_CHARS} characters"
-    return None
+        defaults, place = self.document.defaults, EntryPlace(("defaults",), self.problems)
+        if defaults.duration is not None:
+            self.rules.duration(place, "duration", defaults.duration)
+        if defaults.guidance_scale is not None:
+            self.rules.guidance(place, defaults.guidance_scale)
+        if defaults.negative_prompt is not None:
+            self.rules.text(place, "negative_prompt", normal_text(defaults.negative_prompt))

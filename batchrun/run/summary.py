@@ -14,7 +14,7 @@ from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.pool import Capped
-from batchrun.run.terms import CapView, Result
+from batchrun.run.terms import CapView, Result, SkippedRows
 from batchrun.run.tools import Ending
 from batchrun.video.signs import in_words
 
@@ -60,6 +60,9 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
     found += [
         ExitReason(code, kind, count, _next_command(code, kind, command)) for (code, kind), count in _troubles(result)
     ]
+    if skipped := sum(rows.count for rows in result.skipped.values()):
+        advice = f"correct the rows that are listed, then {again}"
+        found.append(ExitReason(ExitCode.SOME_FAILED, "skipped_rows", skipped, again, advice))
     if result.late:
         found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", result.late, status))
     if result.capped:
@@ -223,6 +226,8 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
         ],
         "not_fine": problems_json(result.batches),
         **warnings_json(result.batches),
+        "skipped_rows": sum(rows.count for rows in result.skipped.values()),
+        "skipped": [problem.as_json() for rows in result.skipped.values() for problem in rows.problems],
         "warnings": result.warnings,
     }
 
@@ -234,6 +239,7 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
     """The summary for people."""
     lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
     lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
+    lines += [line for name, rows in result.skipped.items() for line in _skipped_lines(name, rows)]
     if preview:
         lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}.")
     else:
@@ -280,6 +286,13 @@ def warning_lines(views: Sequence[BatchView]) -> list[str]:
     return lines
 
 
+def _skipped_lines(batch: str, rows: SkippedRows) -> list[str]:
+    shown = [f"  {problem}" for problem in rows.problems[:_SHOWN_PROBLEMS]]
+    more = ["  … and more; see --json"] if len(rows.problems) > _SHOWN_PROBLEMS else []
+    noun = "row was" if rows.count == 1 else "rows were"
+    return [f"{batch}: {rows.count:,} {noun} left out (`on_invalid: skip`):", *shown, *more]
+
+
 def _money_line(result: Result) -> str:
     run, total = result.run_balance, result.balance
     held = f", {format_usd(total.held_usd_micros)} held" if total.held_usd_micros else ""
@@ -306,6 +319,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.caps = [*total.caps, *other.caps]
         total.capped = [*total.capped, *other.capped]
         total.halts = total.halts | other.halts
+        total.skipped = total.skipped | other.skipped
         total.warnings = [*total.warnings, *other.warnings]
         total.endings = dict(Counter(total.endings) + Counter(other.endings))
         total.balance = _sum(total.balance, other.balance)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchrun.errors import BatchrunError
+from batchrun.errors import BatchrunError, Problem
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.plan import Planned, Selection
 from batchrun.queue.records import Balance, Cap, Scope
@@ -57,6 +57,14 @@ class CapView:
         return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedRows:
+    """How many rows of a manifest's sources were left out, and what is wrong with them, up to a bound."""
+
+    count: int
+    problems: tuple[Problem, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """How a run ended: facts, for the summary to word."""
@@ -83,6 +91,8 @@ class Result:
     """Only some jobs were asked for: counts and exit code speak of those."""
     signal_number: int | None = None
     warnings: list[str] = field(default_factory=list)
+    skipped: dict[str, SkippedRows] = field(default_factory=dict)
+    """Rows of sources that were left out because they are wrong, by batch name."""
     duration_s: float = 0.0
     problem: BatchrunError | None = None
     """Why nothing new was read; what was in flight was collected all the same."""

@@ -22,7 +22,7 @@ from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.outputs import OUTPUT_FAULTS
 from batchrun.emulator.world import Account, Task, World
-from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits
+from batchrun.manifest.jobs import ID_MARK, Batch, Caps, Checks, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
 from batchrun.provider.urls import origin_of
 from batchrun.run.events import Event
@@ -409,7 +409,7 @@ def make_batch(folder: Path, count: int, scenario: Scenario) -> Batch:
             picture=pictures[_look_of(at, scenario)][1],
             priority=at % 3,
             tags=(),
-            output=folder / "videos" / f"job-{at:06}.mp4",
+            output_pattern=str(folder / "videos" / f"{ID_MARK}.mp4"),
             price_usd_micros=500_000 if at % 7 == 3 else 250_000,
             model=MODEL,
         )

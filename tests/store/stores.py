@@ -8,7 +8,7 @@ from datetime import UTC
 from itertools import count
 from pathlib import Path
 
-from batchrun.manifest.jobs import Batch, Caps, JobSpec, Limits
+from batchrun.manifest.jobs import ID_MARK, Batch, Caps, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
 from batchrun.plan import intakes, make_plan
 from batchrun.queue.leases import ClaimScope
@@ -40,7 +40,7 @@ def spec(
         picture=Picture(hashlib.sha256(key.encode()).hexdigest(), 1, 400, 400, "image/png"),
         priority=priority,
         tags=(),
-        output=folder / "out" / f"{key}.mp4",
+        output_pattern=str(folder / "out" / f"{ID_MARK}.mp4"),
         price_usd_micros=price,
         model="kwaivgi/kling-v1.6-i2v-standard",
     )
