@@ -59,14 +59,16 @@ class Rules:
             accepted = " or ".join(map(str, self.model.durations_s))
             place.wrong(field, f"{duration_s} s is not on offer; accepted: {accepted}")
 
-    def guidance(self, place: Place, guidance: Decimal) -> None:
-        """In range, in whole hundredths: the fingerprint counts those."""
+    def guidance(self, place: Place, guidance: Decimal) -> int:
+        """In range, in whole hundredths: the fingerprint counts those, and so they are what is returned."""
         low, high = self.model.guidance_min, self.model.guidance_max
         if not low <= guidance <= high:
             place.wrong("guidance_scale", f"{guidance} is out of range; accepted: {low} to {high}")
-        elif guidance * 100 != int(guidance * 100):
+            return 0
+        if guidance * 100 != int(guidance * 100):
             example = f"{guidance:.2f}"
             place.wrong("guidance_scale", f"{guidance} has more than two decimals; write for example {example}")
+        return int(guidance * 100)
 
     def text(self, place: Place, field: str, text: str) -> None:
         """Short enough, and text that can be sent at all."""
@@ -110,6 +112,7 @@ class JobMaker:
         self,
         rules: Rules,
         defaults: DefaultsPart,
+        guidance_hundredths: int,
         max_price: dict[int, int],
         output_pattern: str,
         folder: Path,
@@ -123,7 +126,7 @@ class JobMaker:
         self._folder = folder
         self._pictures = pictures
         self._negative = normal_text(defaults.negative_prompt or "")
-        self._guidance = self._model.guidance_default if defaults.guidance_scale is None else defaults.guidance_scale
+        self._guidance_hundredths = guidance_hundredths
 
     def make(self, entry: Entry, position: int, place: Place) -> JobSpec | None:
         """The job, or None when its picture or id cannot be used. What else is wrong is only noted."""
@@ -132,9 +135,9 @@ class JobMaker:
         duration_s = entry.duration or defaults.duration or self._model.default_duration_s
         if entry.duration is not None:
             self._rules.duration(place, "duration", entry.duration)
-        guidance = self._guidance
+        guidance_hundredths = self._guidance_hundredths
         if entry.guidance_scale is not None:
-            self._rules.guidance(place, guidance := entry.guidance_scale)
+            guidance_hundredths = self._rules.guidance(place, entry.guidance_scale)
         key = entry.id or _stem(entry.image, place)
         image = self._image(entry.image, place)
         if image is None or key is None:
@@ -145,7 +148,7 @@ class JobMaker:
             position=position,
             prompt=prompt,
             negative_prompt=negative,
-            guidance_hundredths=int(guidance * 100),
+            guidance_hundredths=guidance_hundredths,
             duration_s=duration_s,
             image_path=path,
             image_url=url,

@@ -181,9 +181,11 @@ class _Reading:
         """Every job, checked."""
         document, problems, folder = self.document, self.problems, self.path.parent
         output = output_pattern(document.output, folder, self.name, problems, previews=self.previews)
-        self._check_defaults()
+        guidance_hundredths = self._check_defaults()
         pictures = PictureReader(self.rules.model.picture, cache)
-        maker = JobMaker(self.rules, document.defaults, document.limits.max_price, output, folder, pictures)
+        maker = JobMaker(
+            self.rules, document.defaults, guidance_hundredths, document.limits.max_price, output, folder, pictures
+        )
         collected = Collected(folder, problems, self.skips)
         sources = Sources(folder, problems, collected, self.rules, maker, self.skips, self.watch)
         for at, part in document.jobs:
@@ -212,11 +214,12 @@ class _Reading:
         why = "every row is wrong" if skipped else "no row passes `include` and `exclude`"
         self.problems.add(("jobs",), f"gives no job: {why}")
 
-    def _check_defaults(self) -> None:
+    def _check_defaults(self) -> int:
+        """The default guidance, in hundredths."""
         defaults, place = self.document.defaults, EntryPlace(("defaults",), self.problems)
         if defaults.duration is not None:
             self.rules.duration(place, "duration", defaults.duration)
-        if defaults.guidance_scale is not None:
-            self.rules.guidance(place, defaults.guidance_scale)
         if defaults.negative_prompt is not None:
             self.rules.text(place, "negative_prompt", normal_text(defaults.negative_prompt))
+        guidance = defaults.guidance_scale
+        return self.rules.guidance(place, self.rules.model.guidance_default if guidance is None else guidance)

@@ -228,8 +228,10 @@ def test_a_clash_names_both_rows(tmp_path: Path) -> None:
     entries += "  - {from: 'pics/**/*.png', prompt: '{stem}'}\n"
     other = f"sku,title,image\nMUG-1,M,{URL.format('m')}\n"
     assert wrong(tmp_path, entries, p_csv=CSV, q_csv=other) == [
-        "pics/y/Lamp.png (Lamp): id 'Lamp' differs only in case from 'lamp', see pics/x/lamp.png; "
-        "give each job its own `id:`",
+        (
+            "pics/y/Lamp.png (Lamp): id 'Lamp' differs only in case from 'lamp', see pics/x/lamp.png; "
+            "give each job its own `id:`"
+        ),
         "q.csv:2 (MUG-1): id 'MUG-1' differs only in case from 'mug-1', see p.csv:2; give each job its own `id:`",
         "shop.yaml:11:5: jobs[2]: id 'pot-2' is taken, see p.csv:3; give each job its own `id:`",
     ]
