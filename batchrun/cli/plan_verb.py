@@ -11,6 +11,7 @@ from batchrun.cli import common
 from batchrun.cli.status_verb import open_to_look
 from batchrun.clock import Clock, SystemClock, day_of
 from batchrun.errors import ExitCode
+from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd, format_usd
@@ -21,7 +22,7 @@ from batchrun.queue.views import with_clip
 from batchrun.run.consent import rerun_of
 from batchrun.run.forecast import CapForecast, Forecast, Line, duration_s, lines_of, price_by_batch
 from batchrun.run.latencies import ClipKind, Latencies
-from batchrun.run.summary import SCHEMA_VERSION
+from batchrun.run.summary import SCHEMA_VERSION, skipped_json, skipped_lines
 from batchrun.run.terms import CapView, caps_of, most_careful
 
 _SHOWN = 20
@@ -65,6 +66,7 @@ def main(parsed: argparse.Namespace) -> int:
         caps=[cap for one in forecasts for cap in one.caps],
         reruns=[rerun for one in forecasts for rerun in one.reruns],
         duration_s=sum(one.duration_s for one in forecasts),
+        skipped={name: rows for one in forecasts for name, rows in one.skipped.items()},
     )
     if parsed.json:
         print(json.dumps(_json(forecast), ensure_ascii=False, indent=2))
@@ -75,7 +77,8 @@ def main(parsed: argparse.Namespace) -> int:
 
 async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[Path], clock: Clock) -> Forecast:
     fast = parsed.preview or is_loopback(common.base_url())
-    batches = [load_manifest(one, fast=fast, previews=parsed.preview) for one in manifests]
+    cache = DigestCache(common.digests_path(path), clock.now_ms)  # not saved: looking changes nothing
+    batches = [load_manifest(one, fast=fast, previews=parsed.preview, cache=cache) for one in manifests]
     now_ms = clock.now_ms()
     known = await _look(parsed, path, batches, clock) if await asyncio.to_thread(path.exists) else _Known()
     plans = [(batch.name, _plan(batch, known, now_ms, is_free=parsed.preview)) for batch in batches]
@@ -93,7 +96,8 @@ async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[
     ]
     reruns = [rerun_of(batch, plan, known.clips) for batch, (_, plan) in zip(batches, plans, strict=True)]
     asks = [] if parsed.preview else [rerun for rerun in reruns if rerun is not None]
-    return Forecast(lines=lines, caps=caps, reruns=asks, duration_s=took_s)
+    skipped = {batch.name: batch.skipped for batch in batches}
+    return Forecast(lines=lines, caps=caps, reruns=asks, duration_s=took_s, skipped=skipped)
 
 
 def _plan(batch: Batch, known: _Known, now_ms: int, *, is_free: bool) -> list[Planned]:
@@ -144,7 +148,7 @@ def _lines(forecast: Forecast, *, every: bool) -> list[str]:
     lines += [f"needs --yes, or a yes at the terminal: {rerun}" for rerun in forecast.reruns]
     if forecast.to_buy:
         lines.append(f"about {shown_time(forecast.duration_s)} at these limits")
-    return lines + _job_lines(forecast, every=every)
+    return lines + skipped_lines(forecast.skipped) + _job_lines(forecast, every=every)
 
 
 def _cap_line(forecast: CapForecast) -> str:
@@ -211,6 +215,7 @@ def _json(forecast: Forecast) -> dict[str, object]:
             }
             for one in forecast.caps
         ],
+        **skipped_json(forecast.skipped),
         "jobs": [_job_json(line) for line in forecast.lines],
     }
 

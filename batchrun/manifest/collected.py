@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchrun.errors import Problem
-from batchrun.manifest.jobs import JobSpec
+from batchrun.manifest.jobs import JobSpec, SkippedRows
 from batchrun.manifest.names import fold
 from batchrun.manifest.problems import MAX_LISTED, Problems, show_path
 from batchrun.manifest.yamltext import Loc
@@ -25,7 +25,7 @@ class Skips:
     """Rows that are left out: all of them counted, what is wrong with them listed up to a bound."""
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.count = 0
         self._found: list[Problem] = []
 
     def note(self, problem: Problem) -> None:
@@ -33,10 +33,9 @@ class Skips:
         if len(self._found) < MAX_LISTED:
             self._found.append(problem)
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """In the order of files and lines."""
-        return tuple(sorted(self._found))
+    def rows(self) -> SkippedRows:
+        """All of them, in the order of files and lines."""
+        return SkippedRows(self.count, tuple(sorted(self._found)))
 
 
 class EntryPlace:
@@ -132,7 +131,7 @@ class Collected:
 
     def _skip(self, spec: JobSpec, other: JobSpec) -> None:
         if self._skips:
-            self._skips.rows += 1
+            self._skips.count += 1
             self._problem(spec, other, self._skips)
 
     def _problem(self, spec: JobSpec, other: JobSpec, sink: Problems | Skips) -> None:

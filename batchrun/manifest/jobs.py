@@ -133,6 +133,15 @@ class JobSpec:
         return FINGERPRINT_VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class SkippedRows:
+    """Rows of sources that are left out because they are wrong (`on_invalid: skip`)."""
+
+    count: int = 0
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with them, up to a bound."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One manifest, read and checked as a whole."""
@@ -148,10 +157,7 @@ class Batch:
     sidecar: bool = True
     """Put a JSON file beside each video that says what it is."""
     warnings: tuple[str, ...] = ()
-    skipped_rows: int = 0
-    """Rows of sources that were left out because they are wrong (`on_invalid: skip`)."""
-    skipped: tuple[Problem, ...] = ()
-    """What is wrong with them, up to a bound."""
+    skipped: SkippedRows = SkippedRows()
 
     @property
     def worst_price_usd_micros(self) -> int:

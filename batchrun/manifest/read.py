@@ -13,7 +13,7 @@ from batchrun.manifest.digests import DigestCache, PictureReader
 from batchrun.manifest.document import JobPart, LimitsPart, ManifestPart, SourcePart
 from batchrun.manifest.entries import Entry, JobMaker, Rules
 from batchrun.manifest.fingerprint import normal_text
-from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits
+from batchrun.manifest.jobs import Batch, Caps, Checks, JobSpec, Limits, SkippedRows
 from batchrun.manifest.names import check_name
 from batchrun.manifest.output import output_pattern
 from batchrun.manifest.pictures import facts_of
@@ -76,8 +76,7 @@ def _load(path: Path, watch: Watch, cache: DigestCache | None, *, fast: bool, pr
         checks=Checks(document.checks),
         sidecar=document.sidecar,
         warnings=reading.rules.all_warnings(),
-        skipped_rows=reading.skips.rows if reading.skips else 0,
-        skipped=reading.skips.problems if reading.skips else (),
+        skipped=reading.skips.rows() if reading.skips else SkippedRows(),
     )
 
 
@@ -208,7 +207,7 @@ class _Reading:
 
     def _nothing_left(self) -> None:
         """A batch without jobs is more likely an accident than a wish."""
-        skipped = self.skips.problems if self.skips else ()
+        skipped = self.skips.rows().problems if self.skips else ()
         for problem in skipped:
             self.problems.note(problem)
         why = "every row is wrong" if skipped else "no row passes `include` and `exclude`"

@@ -139,7 +139,7 @@ class Sources:
             else:
                 continue
             if place.is_wrong and self._skips:
-                self._skips.rows += 1
+                self._skips.count += 1
             if len(self._collected) > MAX_JOBS:
                 templates.wrong("from", f"the manifest has more than {MAX_JOBS:,} jobs; split it")
                 return

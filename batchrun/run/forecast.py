@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from batchrun.manifest.jobs import Limits
+from batchrun.manifest.jobs import Limits, SkippedRows
 from batchrun.plan import BUYS, Planned, Reason
 from batchrun.run.consent import Rerun
 from batchrun.run.polling import Latency
@@ -49,6 +49,8 @@ class Forecast:
     reruns: Sequence[Rerun] = field(default_factory=tuple)
     """What a person must agree to."""
     duration_s: float = 0.0
+    skipped: Mapping[str, SkippedRows] = field(default_factory=dict)
+    """Rows of sources that are left out because they are wrong, by batch name."""
 
     @property
     def to_buy(self) -> list[Line]:

@@ -41,7 +41,7 @@ from batchrun.run.saving import SaveGuard
 from batchrun.run.sidecar import Sidecars
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
-from batchrun.run.terms import Options, Result, SkippedRows, caps_of, most_careful
+from batchrun.run.terms import Options, Result, caps_of, most_careful
 from batchrun.run.tools import Decoders, Ending, Tools
 
 SEND_WITHIN_S = 30.0
@@ -180,9 +180,7 @@ class Session:
         self._pace(tools, pool, limits)
         scopes: list[ClaimScope] = []
         for batch in batches:
-            result.warnings += [warning for warning in batch.warnings if warning not in result.warnings]
-            if batch.skipped_rows:
-                result.skipped[batch.name] = SkippedRows(batch.skipped_rows, batch.skipped)
+            result.hear(batch)
             batch_id, plan = await self._swap_in(queue, batch)
             result.plans[batch.name] = plan
             self._batches[batch_id] = batch

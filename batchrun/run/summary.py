@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from batchrun.errors import URGENCY, ExitCode, most_urgent
+from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
 from batchrun.queue.failures import PERSON_KINDS
@@ -14,7 +15,7 @@ from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.pool import Capped
-from batchrun.run.terms import CapView, Result, SkippedRows
+from batchrun.run.terms import CapView, Result
 from batchrun.run.tools import Ending
 from batchrun.video.signs import in_words
 
@@ -226,8 +227,7 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
         ],
         "not_fine": problems_json(result.batches),
         **warnings_json(result.batches),
-        "skipped_rows": sum(rows.count for rows in result.skipped.values()),
-        "skipped": [problem.as_json() for rows in result.skipped.values() for problem in rows.problems],
+        **skipped_json(result.skipped),
         "warnings": result.warnings,
     }
 
@@ -239,7 +239,7 @@ def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, r
     """The summary for people."""
     lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
     lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
-    lines += [line for name, rows in result.skipped.items() for line in _skipped_lines(name, rows)]
+    lines += skipped_lines(result.skipped)
     if preview:
         lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}.")
     else:
@@ -286,11 +286,25 @@ def warning_lines(views: Sequence[BatchView]) -> list[str]:
     return lines
 
 
-def _skipped_lines(batch: str, rows: SkippedRows) -> list[str]:
-    shown = [f"  {problem}" for problem in rows.problems[:_SHOWN_PROBLEMS]]
-    more = ["  … and more; see --json"] if len(rows.problems) > _SHOWN_PROBLEMS else []
-    noun = "row was" if rows.count == 1 else "rows were"
-    return [f"{batch}: {rows.count:,} {noun} left out (`on_invalid: skip`):", *shown, *more]
+def skipped_lines(skipped: Mapping[str, SkippedRows]) -> list[str]:
+    """The first rows of each batch that were left out, and how many there are."""
+    lines: list[str] = []
+    for batch, rows in skipped.items():
+        if rows.count:
+            noun = "row is" if rows.count == 1 else "rows are"
+            lines.append(f"{batch}: {rows.count:,} {noun} left out (`on_invalid: skip`):")
+            lines += [f"  {problem}" for problem in rows.problems[:_SHOWN_PROBLEMS]]
+        if len(rows.problems) > _SHOWN_PROBLEMS:
+            lines.append("  … and more; see --json")
+    return lines
+
+
+def skipped_json(skipped: Mapping[str, SkippedRows]) -> dict[str, object]:
+    """The same for scripts."""
+    return {
+        "skipped_rows": sum(rows.count for rows in skipped.values()),
+        "skipped": [problem.as_json() for rows in skipped.values() for problem in rows.problems],
+    }
 
 
 def _money_line(result: Result) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchrun.errors import BatchrunError, Problem
-from batchrun.manifest.jobs import Batch, Limits
+from batchrun.errors import BatchrunError
+from batchrun.manifest.jobs import Batch, Limits, SkippedRows
 from batchrun.plan import Planned, Selection
 from batchrun.queue.records import Balance, Cap, Scope
 from batchrun.queue.views import BatchView
@@ -57,14 +57,6 @@ class CapView:
         return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedRows:
-    """How many rows of a manifest's sources were left out, and what is wrong with them, up to a bound."""
-
-    count: int
-    problems: tuple[Problem, ...]
-
-
 @dataclass(slots=True, kw_only=True)
 class Result:
     """How a run ended: facts, for the summary to word."""
@@ -96,6 +88,11 @@ class Result:
     duration_s: float = 0.0
     problem: BatchrunError | None = None
     """Why nothing new was read; what was in flight was collected all the same."""
+
+    def hear(self, batch: Batch) -> None:
+        """What the reading of a manifest has to say."""
+        self.warnings += [warning for warning in batch.warnings if warning not in self.warnings]
+        self.skipped[batch.name] = batch.skipped
 
 
 def caps_of(

@@ -23,6 +23,7 @@ from batchrun.queue.records import Started
 from batchrun.queue.store import Queue
 from batchrun.video.check import check_clip
 from tests.bench.polling import MEDIAN_S, SIGMA, compare, least_product_s
+from tests.bench.sources import PICTURES, rows_a_second, unchanged_pictures
 from tests.clocks import StillClock
 from tests.conftest import make_picture
 from tests.store.stores import PACE, batch, budget, opened, request, spec, take_in
@@ -167,6 +168,8 @@ async def measure() -> dict[str, float]:
         async with opened(folder, StillClock()) as queue:
             ingest = await queue_ingest(queue, folder)
             spent = await spends(queue)
+        sources = rows_a_second(folder)
+        pictures_s = unchanged_pictures(folder)
         runs = folder / "runs"
         runs.mkdir()
         wall, cpu = whole_run(runs)
@@ -175,6 +178,8 @@ async def measure() -> dict[str, float]:
     return {
         "bare sqlite3 executemany, rows a second": bare,
         "enqueue, jobs a second": ingest,
+        **sources,
+        f"{PICTURES:,} remembered pictures to jobs, seconds": pictures_s,
         "claim + reserve + answer + settle, jobs a second": spent,
         "emulated API in process, answers a second": emulated_night(),
         "whole run with rendering server, wall ms a clip": wall,

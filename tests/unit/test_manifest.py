@@ -61,6 +61,12 @@ def test_the_demo_catalog_is_valid() -> None:
     assert len(batch.jobs) == 7
 
 
+def test_the_demo_of_sources_is_valid() -> None:
+    batch = load_manifest(Path(__file__).parents[2] / "jobs" / "products.yaml")
+    assert [job.key for job in batch.jobs] == ["MUG-01", "PRF-07", "LMP-11", "images-cactus", "images-donut"]
+    assert batch.skipped.count == 0
+
+
 def test_scalars_are_what_was_written(folder: Path) -> None:
     text = (
         "version: 1\nlimits: {budget: 0.10}\njobs: [{id: 00123, image: mug.png, prompt: yes, guidance_scale: 0.29}]\n"

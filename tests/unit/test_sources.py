@@ -202,7 +202,7 @@ def test_one_bad_row_refuses_everything_unless_it_may_be_skipped(tmp_path: Path)
     batch = load(tmp_path, WITH_S, "on_invalid: skip\n", p_csv=HALF_BAD)
     assert keys(batch) == ["a", "c"]
     assert [job.position for job in batch.jobs] == [0, 1]
-    assert (batch.skipped_rows, [problem.line for problem in batch.skipped]) == (3, [3, 5, 6, 6])
+    assert (batch.skipped.count, [problem.line for problem in batch.skipped.problems]) == (3, [3, 5, 6, 6])
 
 
 def test_what_is_wrong_outside_of_rows_is_never_skipped(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_of_clashing_rows_none_is_bought_whatever_their_order(
         f"z,Z,{URL.format('z')}\n",
     ]
     batch = load(tmp_path, ENTRY, "on_invalid: skip\n", p_csv="sku,title,image\n" + "".join(order(rows)))
-    assert (keys(batch), batch.skipped_rows, [job.position for job in batch.jobs]) == (["z"], 3, [0])
+    assert (keys(batch), batch.skipped.count, [job.position for job in batch.jobs]) == (["z"], 3, [0])
 
 
 @pytest.mark.parametrize("inline_first", [True, False])
@@ -258,7 +258,7 @@ def test_a_row_gives_way_to_a_job_that_is_written_out(tmp_path: Path, *, inline_
     entries = inline + ENTRY if inline_first else ENTRY + inline
     batch = load(tmp_path, entries, "on_invalid: skip\n", p_csv=CSV)
     assert sorted(job.prompt for job in batch.jobs) == ["Pot turns slowly", "by hand"]
-    assert batch.skipped_rows == 1
+    assert batch.skipped.count == 1
 
 
 def test_at_most_200_problems_are_listed_and_all_are_counted(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_at_most_200_problems_are_listed_and_all_are_counted(tmp_path: Path) -> 
         load(tmp_path, p_csv=text)
     assert (len(caught.value.problems), caught.value.unlisted_count) == (200, 50)
     batch = load(tmp_path, ENTRY, "on_invalid: skip\n", p_csv=text)
-    assert (len(batch.skipped), batch.skipped_rows, keys(batch)) == (200, 250, ["z"])
+    assert (len(batch.skipped.problems), batch.skipped.count, keys(batch)) == (200, 250, ["z"])
 
 
 def test_warnings_are_bounded(tmp_path: Path) -> None:
