@@ -89,20 +89,26 @@ class Sources:
         shown = beside(self._problems.file, source)
         path = self._folder / source
         try:
-            with _open(path) as file:
-                self._watch.add(path, shown, facts_of_open(file))
-                table = _table_of(file, suffix, templates)
-                templates.check_columns(shown, table.columns, table.index)
-                if templates.is_right:
-                    rows = ((shown, line, row) for line, row in table.rows())
-                    self._rows(RowReader(templates, table.index), rows, shown, templates)
-        except TableError as error:
-            self._problems.note(Problem(shown, error.line, error.column, "", str(error)))
-        except DelimiterError as error:
-            templates.wrong("delimiter" if templates.part.delimiter else "from", f"{shown}: {error}")
-        except (OSError, ValueError) as error:
+            file = _open(path)
+        except _SourceError as error:
             self._watch.add(path, shown, None)
-            templates.wrong("from", f"{shown} {_open_words(error)}")
+            templates.wrong("from", f"{shown} {error}")
+            return
+        with file:
+            self._watch.add(path, shown, facts_of_open(file))
+            try:
+                self._read_table(file, suffix, shown, templates)
+            except TableError as error:
+                self._problems.note(Problem(shown, error.line, error.column, "", str(error)))
+            except DelimiterError as error:
+                templates.wrong("from", f"{shown}: {error}")
+
+    def _read_table(self, file: BinaryIO, suffix: str, shown: str, templates: Templates) -> None:
+        table = _table_of(file, suffix, templates)
+        templates.check_columns(shown, table.columns, table.index)
+        if templates.is_right:
+            rows = ((shown, line, row) for line, row in table.rows())
+            self._rows(RowReader(templates, table.index), rows, shown, templates)
 
     # ------------------------------------------------------------------ pictures
 
@@ -177,27 +183,25 @@ def _misuse(part: SourcePart, suffix: str, *, is_table: bool) -> tuple[str, str]
     return None
 
 
+class _SourceError(Exception):
+    """The file cannot be opened; the text goes after its name."""
+
+
 def _open(path: Path) -> BinaryIO:
-    """A regular file, not too large: opening a pipe would wait for ever.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is something else, with the words for people.
-    """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
-        raise ValueError("is a folder; write a file, or a pattern such as images/*.png")
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is not a regular file")
-    if found.st_size > MAX_FILE_BYTES:
-        raise ValueError(f"is larger than {MAX_FILE_BYTES // 2**30} GiB; split it")
-    return path.open("rb")
-
-
-def _open_words(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist; paths are relative to the manifest"
-    return f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    """A regular file, not too large: opening a pipe would wait for ever."""
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise _SourceError("is a folder; write a file, or a pattern such as images/*.png")
+        if not stat.S_ISREG(found.st_mode):
+            raise _SourceError("is not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise _SourceError(f"is larger than {MAX_FILE_BYTES // 2**30} GiB; split it")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise _SourceError("does not exist; paths are relative to the manifest") from None
+    except OSError as error:
+        raise _SourceError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _table_of(file: BinaryIO, suffix: str, templates: Templates) -> Table:

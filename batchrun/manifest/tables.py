@@ -69,15 +69,18 @@ def _lines(file: BinaryIO) -> Iterator[str]:
     Raises:
         TableError: not UTF-8, a NUL byte, a line without end.
     """
-    number = 0
-    while raw := file.readline(MAX_LINE_BYTES + 1):
+    number = size_bytes = 0
+    while raw := _line(file, number + 1):
         number += 1
+        size_bytes += len(raw)
         if number == 1:
             if raw.startswith(_UTF_16):
                 raise TableError(1, "is UTF-16; save the file as UTF-8 (in Excel: “CSV UTF-8”)", 1)
             raw = raw.removeprefix(codecs.BOM_UTF8)
         if len(raw) > MAX_LINE_BYTES:
             raise TableError(number, f"is longer than {MAX_LINE_BYTES // 2**20} MiB; is this a file of rows?")
+        if size_bytes > MAX_FILE_BYTES:  # it may grow while it is read
+            raise TableError(number, f"the file is larger than {MAX_FILE_BYTES // 2**30} GiB; split it")
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
@@ -88,6 +91,13 @@ def _lines(file: BinaryIO) -> Iterator[str]:
             column = text.index("\0") + 1
             raise TableError(number, "holds a NUL byte; save the file as UTF-8 text (UTF-16 looks like this)", column)
         yield text
+
+
+def _line(file: BinaryIO, number: int) -> bytes:
+    try:
+        return file.readline(MAX_LINE_BYTES + 1)
+    except OSError as error:
+        raise TableError(number, f"cannot be read: {error.strerror or error}") from error
 
 
 # ---------------------------------------------------------------------- csv, tsv
@@ -188,7 +198,8 @@ class JsonLinesTable:
     def __init__(self, file: BinaryIO, wanted: Sequence[str]) -> None:
         self._file = file
         self.columns: Sequence[str] = self._find(wanted)
-        self.index: Mapping[str, int] = {name: at for at, name in enumerate(wanted) if name in set(self.columns)}
+        known = set(self.columns)
+        self.index: Mapping[str, int] = {name: at for at, name in enumerate(wanted) if name in known}
         self._wanted = tuple(wanted)
 
     def _find(self, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -49,7 +49,6 @@ ENTRIES: list[tuple[dict[str, object], str]] = [
     ({"source": "mug.png"}, "3:11: jobs[0].from: 'mug.png' is neither a table"),
     ({"source": "folder.csv"}, "3:11: jobs[0].from: folder.csv is a folder; write a file, or a pattern"),
     ({"source": "pipe.csv"}, "3:11: jobs[0].from: pipe.csv is not a regular file"),
-    ({"source": "secret.csv"}, "3:11: jobs[0].from: secret.csv cannot be read: Permission denied"),
     ({"source": "p.xlsx"}, "3:11: jobs[0].from: 'p.xlsx' is neither a table"),
     ({"source": "*.csv"}, "3:11: jobs[0].from: '*.csv': a pattern stands for pictures; write an entry for each table"),
     ({"source": "p\0.csv"}, "3:11: jobs[0].from: cannot be a path"),
@@ -116,10 +115,7 @@ ENTRIES: list[tuple[dict[str, object], str]] = [
     ({"source": "nowhere/*.png", "image": None}, "3:11: jobs[0].from: 'nowhere/*.png' matches no file"),
     ({"source": "folder/**", "image": None}, "3:11: jobs[0].from: 'folder/**': `**` stands for folders"),
     ({"source": "fol**/*.png", "image": None}, "3:11: jobs[0].from: 'fol**/*.png': `**` stands for folders"),
-    (
-        {"source": "secret/*.png", "image": None},
-        "3:11: jobs[0].from: 'secret/*.png': 'secret' cannot be read: Permission",
-    ),
+    ({"source": "x" * 300 + "/*.png", "image": None}, "cannot be read: File name too long"),
     ({"source": "folder/*.png"}, "5:12: jobs[0].image: does not go with a pattern"),
     (
         {"source": "folder/*.png", "image": None},
@@ -148,11 +144,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("changes", "wanted"), ENTRIES, ids=[str(sorted(one.items()))[:60] for one, _ in ENTRIES])
 def test_a_bad_entry(folder: Path, changes: dict[str, object], wanted: str) -> None:
-    if "secret" in str(changes):
-        if os.geteuid() == 0:
-            pytest.skip("root reads everything")
-        (folder / "secret").mkdir(mode=0)
-        (folder / "secret.csv").touch(mode=0)
     text = "version: 1\njobs:\n" + entry(**changes)
     problems = found(folder, text)
     assert any(wanted in problem for problem in problems), problems
