@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from batchrun.manifest.catalogue import models, tiers
 from batchrun.manifest.jobs import MAX_ATTEMPTS
@@ -70,8 +70,12 @@ def _one_delimiter(value: str) -> str:
     return "\t" if value == "tab" else value
 
 
-Usd = Annotated[int, BeforeValidator(_usd), Field(ge=0)]
-Budget = Annotated[int | Literal["none"], BeforeValidator(_budget)]
+# People write dollars, the model holds micro-dollars: editors are told the former.
+_DOLLARS = {"type": "number", "minimum": 0, "description": "US dollars"}
+Usd = Annotated[int, BeforeValidator(_usd), Field(ge=0), WithJsonSchema(_DOLLARS)]
+Budget = Annotated[
+    int | Literal["none"], BeforeValidator(_budget), WithJsonSchema({"anyOf": [_DOLLARS, {"const": "none"}]})
+]
 Name = Annotated[str, AfterValidator(check_name)]
 Text = Annotated[str, Field(min_length=1)]
 Tags = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_tag_list)]

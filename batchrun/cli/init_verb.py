@@ -1,0 +1,136 @@
+"""`batchrun init FOLDER|FILE.csv`: write a first manifest, with a comment on every line that one may want to change."""
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+from batchrun.cli import common
+from batchrun.errors import UsageError
+from batchrun.manifest.names import check_name
+
+_TABLES = (".csv", ".tsv")
+_PICTURES = (".jpg", ".jpeg", ".png")
+_ID = ("sku", "id", "handle", "article", "product_id", "code")
+_IMAGE = ("image_url", "image", "picture", "photo", "image_link", "img", "url", "file")
+_TEXT = ("title", "name", "product", "description")
+_HEAD_BYTES = 65_536
+_MANIFEST = """\
+version: 1
+name: {name}                          # the batch: its videos and its budget are kept under this name
+output: videos/{{batch}}/{{id}}.mp4     # beside this file
+defaults:
+  duration: 5                        # 5 or 10 seconds: $0.25 or $0.50 a clip
+  guidance_scale: 0.5                # 0..1: how closely the prompt is followed
+  negative_prompt: blur, distortion
+limits:
+  budget: {budget}                       # US dollars for this batch, for ever; raise it when the preview looks right
+  # tier: silver                     # of your account: bronze, silver, gold, ultra; without it 2 at once, 2 a minute
+jobs:
+{jobs}"""
+_GLOB = """\
+  - from: "{pattern}"
+    prompt: "{{stem}} turns slowly on a turntable, soft studio light"   # {{stem}}, {{name}}, {{folder}} of the file
+    # tags: [new]
+"""
+_TABLE = """\
+  - from: {source}
+    id: "{{{key}}}"                      # becomes the name of the video
+    image: "{{{image}}}"
+    prompt: "{{{text}}} turns slowly on a turntable, soft studio light"   # any column: {columns}
+    # include: {{{key}: [one, two]}}     # only some rows
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="FOLDER|FILE.csv",
+        help="pictures in a folder, or a table with a column of pictures",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the manifest's file (default: beside the source, named after it)",
+    )
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Write the manifest; print its path and what to do next."""
+    source: Path = parsed.source
+    if not source.exists():
+        raise UsageError(f"there is no {source}; name a folder of pictures or a .csv file")
+    target = parsed.output or source.resolve().parent / f"{source.resolve().stem}.yaml"
+    jobs, count = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
+    text = _MANIFEST.format(name=_name_of(target), budget=f"{min(count, 20) * 0.25:.2f}", jobs=jobs)
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{target} exists and is left as it is; name another file with -o") from None
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror or error}; name another file with -o") from error
+    shown = common.shown_path(target)
+    print(f"{shown}\nnext: batchrun plan {shown}\nthen: batchrun {shown} --preview --limit 5")
+    return 0
+
+
+def _name_of(target: Path) -> str:
+    try:
+        return check_name(target.stem)
+    except ValueError:
+        return "catalog"
+
+
+def _of_folder(folder: Path, target: Path) -> tuple[str, int]:
+    kinds = [one.suffix for one in folder.iterdir() if one.suffix.lower() in _PICTURES]
+    if not kinds:
+        raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files")
+    start = Path(os.path.relpath(folder, target.resolve().parent)).as_posix()
+    patterns = sorted({f"{start}/*{suffix}" for suffix in kinds})
+    return "".join(_GLOB.format(pattern=pattern) for pattern in patterns), len(kinds)
+
+
+def _of_table(path: Path, target: Path) -> tuple[str, int]:
+    if path.suffix.lower() not in _TABLES:
+        raise UsageError(f"{path} is neither a folder nor a .csv or .tsv file")
+    columns, count = _columns(path)
+    image = _guess(columns, _IMAGE)
+    if image is None:
+        raise UsageError(
+            f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {', '.join(columns)}"
+        )
+    key = _guess(columns, _ID) or columns[0]
+    text = _guess(columns, _TEXT) or key
+    source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()
+    return _TABLE.format(source=source, key=key, image=image, text=text, columns=", ".join(columns[:12])), count
+
+
+def _columns(path: Path) -> tuple[list[str], int]:
+    """The header, and how many rows there may be, from the beginning of the file."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = file.read(_HEAD_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    first = head.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = list(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
+    columns = [name.strip() for name in rows[0]] if rows else []
+    if len([name for name in columns if name]) < 2:  # noqa: PLR2004  # a picture and something to say about it
+        raise UsageError(f"{path} needs a first line with the names of its columns, two at least")
+    return columns, max(1, len(rows) - 1)
+
+
+def _guess(columns: list[str], words: tuple[str, ...]) -> str | None:
+    """The column whose name is one of the words, else one that holds such a word."""
+    for word in words:
+        for column in columns:
+            if column.lower().replace(" ", "_") == word:
+                return column
+    return next((column for word in words for column in columns if word in column.lower()), None)

@@ -1,0 +1,97 @@
+"""`init` and `schema`: what they write is a manifest, and says of every manifest what a run would."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from batchrun.cli.main import main
+from batchrun.errors import ExitCode
+from batchrun.manifest.read import load_manifest
+from batchrun.manifest.schema import manifest_schema
+from tests.conftest import make_picture
+
+Capture = pytest.CaptureFixture[str]
+HERE = Path(__file__).resolve().parents[2]
+
+
+def test_a_folder_becomes_a_manifest_that_validates(tmp_path: Path, capsys: Capture) -> None:
+    for name in ("mug.png", "lamp.png"):
+        make_picture(tmp_path / "shop pictures" / name)
+    assert main(["init", str(tmp_path / "shop pictures")]) == 0
+    target = tmp_path / "shop pictures.yaml"
+    assert f"{target.name}\nnext: batchrun plan" in capsys.readouterr().out
+    batch = load_manifest(target)
+    assert [job.key for job in batch.jobs] == ["lamp", "mug"]
+    assert batch.jobs[0].prompt == "lamp turns slowly on a turntable, soft studio light"
+    assert batch.caps.budget_usd_micros == 500_000
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("sku,title,image_url", "m1,Mug,a.png\nl1,Lamp,a.png\n"),
+        ("Handle;Title;Image Src", "m1;Mug;a.png\nl1;Lamp;a.png\n"),
+        ("\ufeffid\tname\tpicture", "m1\tMug\ta.png\nl1\tLamp\ta.png\n"),
+    ],
+)
+def test_a_table_becomes_a_manifest_that_validates(tmp_path: Path, head: str, rows: str) -> None:
+    make_picture(tmp_path / "a.png")
+    table = tmp_path / ("export.tsv" if "\t" in head else "export.csv")
+    table.write_text(f"{head}\n{rows}", "utf-8")
+    assert main(["init", str(table)]) == 0
+    batch = load_manifest(tmp_path / "export.yaml")
+    assert [(job.key, job.prompt.split(" turns")[0]) for job in batch.jobs] == [("m1", "Mug"), ("l1", "Lamp")]
+
+
+def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, capsys: Capture) -> None:
+    make_picture(tmp_path / "pics" / "a.png")
+    target = tmp_path / "pics.yaml"
+    target.write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no.csv").write_text("sku,title\nm1,Mug\n")
+    (tmp_path / "one.csv").write_text("image\na.png\n")
+    (tmp_path / "latin.csv").write_bytes(b"sku,image\nm\xfc,a.png\n")
+    for words, said in (
+        (["pics"], "exists and is left as it is"),
+        (["gone"], "there is no"),
+        (["empty"], "holds no .jpg"),
+        (["no.csv"], "has no column that looks like a picture's"),
+        (["one.csv"], "needs a first line"),
+        (["latin.csv"], "cannot be read as UTF-8"),
+        (["pics.yaml"], "neither a folder nor a .csv"),
+        (["pics", "-o", str(tmp_path / "no" / "x.yaml")], "cannot be written"),
+    ):
+        assert main(["init", str(tmp_path / words[0]), *words[1:]]) == ExitCode.USAGE
+        assert said in capsys.readouterr().err
+    assert target.read_text() == "mine"
+
+
+def test_the_schema_takes_what_a_run_takes(capsys: Capture) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    for path in sorted((HERE / "jobs").glob("*.yaml")):
+        assert list(validator.iter_errors(yaml.safe_load(path.read_text("utf-8")))) == []
+    readme = (HERE / "README.md").read_text("utf-8")
+    example = readme.split("```yaml\n")[1].split("```")[0]
+    assert list(validator.iter_errors(yaml.safe_load(example))) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jobs": []},
+        {"version": 2, "jobs": [{"image": "a", "prompt": "b"}]},
+        {"version": 1, "jobs": [{"image": "a", "promt": "b"}]},
+        {"version": 1, "jobs": [{"image": "a", "prompt": "b"}], "limits": {"budget": "some"}},
+        {"version": 1, "jobs": [{"image": "a", "prompt": "b"}], "limits": {"tier": "platinum"}},
+        {"version": 1, "jobs": [{"image": "a", "prompt": "b"}], "model": "kling"},
+        {"version": 1, "jobs": [{"from": "a.csv", "prompt": 3}]},
+    ],
+)
+def test_the_schema_refuses_what_a_run_refuses(wrong: object) -> None:
+    assert list(jsonschema.Draft202012Validator(manifest_schema()).iter_errors(wrong))
