@@ -11,6 +11,7 @@ from batchrun.plan import Selection
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
 PREVIEW_ORIGIN = "emulator"
+_MINUTE_S, _HOUR_S = 60, 3600
 
 
 def add_manifests(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +126,13 @@ def shown_path(path: Path) -> str:
         return os.path.relpath(path)
     except (OSError, ValueError):
         return str(path)
+
+
+def shown_time(seconds: float) -> str:
+    """As a person says it: `40 s`, `14 min`, `3.5 h`."""
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds:.0f} s"
+    return f"{seconds / _MINUTE_S:.0f} min" if seconds < 2 * _HOUR_S else f"{seconds / _HOUR_S:.1f} h"
 
 
 def usd_argument(text: str) -> int:

@@ -27,7 +27,6 @@ from batchrun.run.terms import CapView, caps_of, most_careful
 
 _SHOWN = 20
 _TEXT_CHARS = 60
-_MINUTE_S, _HOUR_S = 60, 3600
 _NO_BATCH = -1
 _QUIET = frozenset({Reason.UP_TO_DATE, Reason.CANCELLED})
 _FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
@@ -147,7 +146,7 @@ def _lines(forecast: Forecast, *, every: bool) -> list[str]:
     lines += [_cap_line(cap) for cap in forecast.caps]
     lines += [f"needs --yes, or a yes at the terminal: {rerun}" for rerun in forecast.reruns]
     if forecast.to_buy:
-        lines.append(f"about {shown_time(forecast.duration_s)} at these limits")
+        lines.append(f"about {common.shown_time(forecast.duration_s)} at these limits")
     return lines + skipped_lines(forecast.skipped) + _job_lines(forecast, every=every)
 
 
@@ -181,13 +180,6 @@ def _why(line: Line) -> str:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…")
-
-
-def shown_time(seconds: float) -> str:
-    """As a person says it: `40 s`, `14 min`, `3.5 h`."""
-    if seconds < 2 * _MINUTE_S:
-        return f"{seconds:.0f} s"
-    return f"{seconds / _MINUTE_S:.0f} min" if seconds < 2 * _HOUR_S else f"{seconds / _HOUR_S:.1f} h"
 
 
 def _json(forecast: Forecast) -> dict[str, object]:

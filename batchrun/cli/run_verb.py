@@ -28,10 +28,12 @@ from batchrun.provider.urls import is_loopback
 from batchrun.queue.states import JobState
 from batchrun.run import summary
 from batchrun.run.consent import Agree, Rerun
+from batchrun.run.forecast import duration_s
+from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.session import Session, Surroundings, origin
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
-from batchrun.run.terms import Options, Result
+from batchrun.run.terms import Options, Result, most_careful
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +228,7 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
         if parsed.preview:
             found["preview"] = True
             found["would_cost_usd"] = decimal_usd(real_price)
+            found["would_take_s"] = round(_real_time_s(loaded))
         if result.problem is not None:
             found |= error_json(result.problem)
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -240,7 +243,13 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
 def _print_summary(
     parsed: argparse.Namespace, result: Result, reasons: Sequence[ExitReason], loaded: Sequence[Batch], real_price: int
 ) -> None:
-    for line in summary.run_lines(result, reasons, preview=parsed.preview, real_price_usd_micros=real_price):
+    for line in summary.run_lines(
+        result,
+        reasons,
+        preview=parsed.preview,
+        real_price_usd_micros=real_price,
+        real_time=common.shown_time(_real_time_s(loaded)),
+    ):
         print(line)
     for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
         print(f"videos: {shown_path(folder)}")
@@ -252,6 +261,13 @@ def _report_command(parsed: argparse.Namespace) -> str:
     words = ["batchrun", "report", *map(str, parsed.manifests)]
     words += ["--preview"] if parsed.preview else []
     return shlex.join(words + (["--db", parsed.db] if parsed.db else []))
+
+
+def _real_time_s(batches: Sequence[Batch]) -> float:
+    """How long the batches would take at their limits, by what is assumed of the provider before anything is learnt."""
+    assumed = Latencies()
+    kinds = [assumed.of(ClipKind(spec.model, spec.duration_s)) for batch in batches for spec in batch.jobs]
+    return duration_s(kinds, most_careful([batch.limits for batch in batches]))
 
 
 def _real_price(batch: Batch) -> int:

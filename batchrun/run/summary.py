@@ -235,13 +235,16 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
 # ---------------------------------------------------------------------- lines
 
 
-def run_lines(result: Result, reasons: Sequence[ExitReason], *, preview: bool, real_price_usd_micros: int) -> list[str]:
+def run_lines(
+    result: Result, reasons: Sequence[ExitReason], *, preview: bool, real_price_usd_micros: int, real_time: str = ""
+) -> list[str]:
     """The summary for people."""
     lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
     lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
     lines += skipped_lines(result.skipped)
     if preview:
-        lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}.")
+        time = f" and take about {real_time}" if real_time else ""
+        lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}{time}.")
     else:
         lines.append(_money_line(result))
         lines += [
