@@ -21,7 +21,7 @@ from batchrun.run.events import Kind
 from batchrun.run.halts import HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.summary import exit_reasons
-from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
 from tests.run.test_session import code_of, counts
 from tests.store.stores import spec
 
@@ -98,6 +98,17 @@ async def test_a_canary_that_is_not_well_stops_the_others(shop: Shop, fault: Fau
         assert "without --canary" in (reason.advice or "")
         emulator.world.dice.chances = {}
         assert counts(await run_shop(shop, emulator))["done"] >= 3
+
+
+async def test_a_canary_whose_picture_changes_under_way_does_not_hang(shop: Shop) -> None:
+    shop.add_many(3)
+    watcher = Watcher()
+    watcher.on[Kind.PLANNED] = lambda _: make_picture(shop.folder / "pics" / "job-00.png", seed=99)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, canary=1)
+        assert HaltKind.CANARY in result.halts
+        assert len(emulator.world.submits) == 0
+        assert code_of(await run_shop(shop, emulator, canary=1)) is ExitCode.DONE
 
 
 async def test_nothing_is_started_that_would_miss_the_deadline(shop: Shop) -> None:

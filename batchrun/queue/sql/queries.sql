@@ -145,7 +145,7 @@ UPDATE jobs SET chosen_by = :run_id WHERE batch_id = :batch_id AND key = :key;
 
 -- How the chosen jobs stand, for a run that goes on only when they are well.
 -- name: chosen_states
-SELECT state, count(*) AS jobs, coalesce(sum(not_before_ms > :patience_ms), 0) AS put_off,
+SELECT state, count(*) AS jobs, coalesce(sum(not_before_ms > :patience_ms OR outdated = 1), 0) AS put_off,
        coalesce(sum(json_extract(file_facts, '$.warnings[0]') IS NOT NULL), 0) AS warned
 FROM jobs WHERE batch_id = :batch_id AND chosen_by = :run_id GROUP BY state;
 
