@@ -175,6 +175,18 @@ def test_a_preview_is_free_and_apart(shop: Shop) -> None:
     assert (again["exit_code"], again["done"], again["submitted"]) == (0, 2, 2)
 
 
+def test_it_works_as_cron_starts_it(shop: Shop) -> None:
+    """No HOME, no terminal, nothing in the environment, and a working directory that has nothing to do with it."""
+    shop.add_many(2)
+    done = subprocess.run(
+        [sys.executable, "-m", "batchrun", str(shop.manifest), "--preview", "--log-file", str(shop.folder / "logs" / "run.jsonl")],
+        cwd="/", env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50,
+    )  # fmt: skip
+    assert (done.returncode, "2 done" in done.stdout) == (0, True)
+    events = [json.loads(line)["event"] for line in (shop.folder / "logs" / "run.jsonl").read_text().splitlines()]
+    assert events.count("done") == 2
+
+
 def test_a_paid_queue_is_not_for_previews(shop: Shop) -> None:
     shop.limits = "{}"
     shop.add("a")
