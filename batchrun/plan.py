@@ -39,6 +39,8 @@ class Reason(StrEnum):
     TRY_AGAIN = "failed before, tried again"
     FAILED_BEFORE = "failed before"
     NEEDS_PERSON = "needs a person"
+    NOT_ASKED = "changed, not asked for"
+    """Its clip stands, and this run is asked for other jobs."""
     NOT_AGREED = "changed, waits for consent"
     """Its clip stands; buying another one for its new inputs is more than a run does unasked."""
     CANCELLED = "cancelled"
@@ -209,5 +211,5 @@ def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
         retry=reason is Reason.TRY_AGAIN,
         refetch=reason is Reason.OUTPUT_MISSING,
         outdated=reason is Reason.CHANGED_IN_FLIGHT,
-        take=known.revision.take if known else 1,
+        take=known.revision.take if known and reason not in CHANGES else 1,
     )

@@ -18,8 +18,7 @@ from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import BUYS, Planned, Reason, make_plan
 from batchrun.provider.urls import is_loopback
 from batchrun.queue.records import Balance, Cap, KnownBatch
-from batchrun.queue.views import with_clip
-from batchrun.run.consent import rerun_of
+from batchrun.run.consent import rerun_of, standing_clips
 from batchrun.run.forecast import CapForecast, Forecast, Line, duration_s, lines_of, price_by_batch
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.summary import SCHEMA_VERSION, skipped_json, skipped_lines
@@ -112,7 +111,7 @@ async def _look(parsed: argparse.Namespace, path: Path, batches: Sequence[Batch]
         known.ids = {one.name: one.batch_id for one in await queue.batches()}
         known.batches = {batch.name: await queue.known_batch(batch.name) for batch in batches}
         wanted = [spec.fingerprint for batch in batches for spec in batch.jobs]
-        known.clips = await queue.read(lambda: with_clip(wanted))
+        known.clips = await standing_clips(queue, wanted)
         for cap in _caps(parsed, batches, known, clock.now_ms()):
             known.balances[cap] = await queue.balance(cap.scope)
     finally:

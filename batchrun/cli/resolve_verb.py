@@ -58,6 +58,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
         chosen = _chosen(await resolve.undecided(queue, names), parsed.ids, ", ".join(names))
         if decides:
             await _decide(parsed, queue, clock, chosen)
+            await queue.doubts.wake_twins()  # what waits for these need not wait longer
     finally:
         await queue.close()
     _print(parsed, chosen, decides=decides)

@@ -24,6 +24,7 @@ from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
+from batchrun.plan import Selection
 from batchrun.provider.urls import is_loopback
 from batchrun.queue.states import JobState
 from batchrun.run import summary
@@ -97,7 +98,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         queue_path=queue_path,
                         manifests=manifests,
                         no_new=parsed.no_new,
-                        selection=common.selection_of(parsed),
+                        selection=_left_of(common.selection_of(parsed), results),
                         canary=parsed.canary,
                         deadline_ms=deadline_ms,
                         max_spend_usd_micros=_rest(parsed.max_spend, results),
@@ -148,6 +149,13 @@ async def _run(session: Session) -> Result:
         return await session.run()
     except BatchrunError as error:
         return Result(run_id="", problem=error)
+
+
+def _left_of(selection: Selection, results: Sequence[Result]) -> Selection:
+    """What is left of `--limit` for the next queue."""
+    if selection.limit is None:
+        return selection
+    return replace(selection, limit=max(0, selection.limit - sum(result.bought for result in results)))
 
 
 def _rest(max_spend_usd_micros: int | None, results: Sequence[Result]) -> int | None:

@@ -10,8 +10,8 @@ from batchrun.queue.script import Row, Rows, Script, ask
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 
 MAX_NOT_FINE = 1000
+_CLIPS = 20
 _GOES_ON = COLLECTABLE | {JobState.QUEUED}
-_OPEN = (JobState.QUEUED, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +114,29 @@ def batch_names() -> Script[list[BatchName]]:
     return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
 
 
-def with_clip(fingerprints: Sequence[str]) -> Script[set[str]]:
-    """Those that have a finished clip under some name."""
-    found: set[str] = set()
-    for fingerprint in set(fingerprints):
-        rows = yield from ask("has_clip", fingerprint=fingerprint)
-        if rows:
-            found.add(fingerprint)
+@dataclass(frozen=True, slots=True)
+class KnownClip:
+    """Where a finished clip was put."""
+
+    batch: str
+    key: str
+    output: Path
+    sha256: str
+    is_placed: bool
+    """It is the one that was put under `output` last; an older one is in the history."""
+
+
+def known_clips(fingerprints: Sequence[str], real_path: Callable[[str], Path]) -> Script[dict[str, list[KnownClip]]]:
+    """The finished clips of these requests under any name; whether their files stand is another question."""
+    found: dict[str, list[KnownClip]] = {}
+    for fingerprint in dict.fromkeys(fingerprints):
+        rows = yield from ask("clips_of_request", fingerprint=fingerprint, count=_CLIPS)
+        found[fingerprint] = [
+            KnownClip(
+                row["batch"], row["key"], real_path(row["output_path"]), row["file_sha256"], bool(row["is_placed"])
+            )
+            for row in rows
+        ]
     return found
 
 
@@ -132,16 +148,19 @@ class Chosen:
     warned: int
     put_off: int
 
+    def are_well(self, count: int) -> bool:
+        """All of so many are done, and nothing about their clips looks wrong. Another run may have taken some over."""
+        return self.counts.get(JobState.DONE, 0) >= count and not self.warned
+
     @property
-    def are_well(self) -> bool:
-        """All of them are done, and nothing about their clips looks wrong."""
-        return set(self.counts) <= {JobState.DONE} and not self.warned
+    def unknown(self) -> int:
+        """Those of which only evidence can tell."""
+        return self.counts.get(JobState.UNKNOWN, 0)
 
     @property
     def have_ended(self) -> bool:
-        """Nothing more will happen to them in this run by itself."""
-        goes_on = sum(count for state, count in self.counts.items() if state in (*COLLECTABLE, *_OPEN))
-        return goes_on <= self.put_off
+        """Nothing more will happen to them in this run by itself, unless evidence comes for the unknown ones."""
+        return sum(count for state, count in self.counts.items() if state in _GOES_ON) <= self.put_off
 
 
 def chosen(batch_ids: Sequence[int], run_id: str, patience_ms: int) -> Script[Chosen]:

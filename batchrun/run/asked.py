@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from batchrun.clock import Clock, rfc3339
+from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
 from batchrun.manifest.jobs import Limits
 from batchrun.plan import BUYS, Planned, Selection, select
@@ -14,6 +14,7 @@ from batchrun.run.forecast import duration_s
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.pool import Pool
+from batchrun.run.tools import Tools
 
 _LOOK_S = 0.5
 _MOST_Z = 0.84
@@ -56,13 +57,13 @@ def asked_of(plans: Mapping[str, Sequence[Planned]], selection: Selection, bough
 
 
 async def open_in_turn(
-    queue: Queue, clock: Clock, pool: Pool, asked: Asked, scopes: list[ClaimScope], ids: Mapping[str, int], canary: int
+    queue: Queue, tools: Tools, pool: Pool, asked: Asked, scopes: list[ClaimScope], ids: Mapping[str, int], canary: int
 ) -> None:
     """Let the pool buy: the canaries first, where there are any, then what is asked for, or everything.
 
     Args:
         queue: where the jobs are marked as those that this run is asked for.
-        clock: for looking at the canaries.
+        tools: for looking at the canaries.
         pool: what buys.
         asked: for what.
         scopes: every batch of the run.
@@ -72,9 +73,10 @@ async def open_in_turn(
     if 0 < canary < len(asked.to_buy):
         await _choose(queue, ids, select(asked.by_batch, Selection(limit=canary)))
         pool.open(_chosen_only(scopes))
-        trouble = await _canaries_are_well(queue, clock, [*ids.values()], pool)
+        trouble = await _canaries_are_well(queue, tools, [*ids.values()], canary, pool)
         if trouble is not None:
             pool.halt(trouble)
+        if trouble is not None or pool.is_closing:
             return
     if asked.is_all:
         pool.open(scopes)
@@ -92,19 +94,21 @@ def _chosen_only(scopes: Sequence[ClaimScope]) -> list[ClaimScope]:
     return [replace(scope, chosen_only=True) for scope in scopes]
 
 
-async def _canaries_are_well(queue: Queue, clock: Clock, batch_ids: Sequence[int], pool: Pool) -> Halt | None:
-    """Wait for the chosen jobs. None when all of them are done and look well, else why nothing more is bought."""
+async def _canaries_are_well(
+    queue: Queue, tools: Tools, batch_ids: Sequence[int], count: int, pool: Pool
+) -> Halt | None:
+    """Wait for the chosen jobs. None when all of them are done and look well, or the run buys nothing more anyway."""
     while True:
         chosen = await queue.chosen(batch_ids)
-        if chosen.are_well:
+        if chosen.are_well(count) or pool.is_closing:
             return None
-        if chosen.have_ended or pool.is_closing:
+        if chosen.have_ended and not (chosen.unknown and await tools.reconciler.hopeful()):
             states = ", ".join(f"{count} {state.value}" for state, count in chosen.counts.items())
             looks = f", {chosen.warned} of them look wrong" if chosen.warned else ""
             return Halt(
                 HaltKind.CANARY, f"not all of the first clips are well ({states}{looks}); nothing more is bought"
             )
-        await clock.sleep(_LOOK_S)
+        await tools.clock.sleep(_LOOK_S)
 
 
 def start_by_ms(deadline_ms: int | None, latency: Latency) -> int | None:

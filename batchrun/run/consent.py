@@ -4,16 +4,19 @@ A changed template, a re-exported catalog or a new default can touch every row a
 """
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from batchrun.manifest.jobs import Batch
 from batchrun.money import format_usd
-from batchrun.plan import CHANGES, Planned, Reason
+from batchrun.plan import CHANGES, Planned, Reason, Selection, select
 from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
-from batchrun.queue.views import with_clip
+from batchrun.queue.views import known_clips
+from batchrun.video.place import history_path
 
 _SHARE_PERCENT = 20
 _MOST_USD_MICROS = 10_000_000
@@ -73,17 +76,59 @@ def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -
 
 
 async def agreed(
-    queue: Queue, batch: Batch, plan: list[Planned], agree: Agree, asked: dict[Rerun, bool]
+    queue: Queue, batch: Batch, plan: list[Planned], selection: Selection, agree: Agree, asked: dict[Rerun, bool]
 ) -> list[Planned]:
-    """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run."""
-    wanted = [planned.spec.fingerprint for planned in plan if is_rerun(planned)]
-    has_clip = await queue.read(lambda: with_clip(wanted))
+    """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run.
+
+    A changed job that the run is not asked for stays as it is: once it was queued, a later run would buy it unasked.
+    """
+    wanted = {one.spec.key for one in select({batch.name: plan}, selection)[batch.name]}
+    plan = [
+        replace(one, reason=Reason.NOT_ASKED) if is_rerun(one) and one.spec.key not in wanted else one for one in plan
+    ]
+    has_clip = await standing_clips(queue, [one.spec.fingerprint for one in plan if is_rerun(one)])
     rerun = rerun_of(batch, plan, has_clip)
     if rerun is None:
         return plan
     if rerun not in asked:
-        asked[rerun] = await asyncio.to_thread(agree, rerun)
+        asked[rerun] = await _answer(agree, rerun)
     return plan if asked[rerun] else withheld(plan, has_clip)
+
+
+async def _answer(agree: Agree, rerun: Rerun) -> bool:
+    """Asked in a thread that nobody waits for: a run that is stopped must not hang on a person."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+
+    def tell(value: bool) -> None:  # noqa: FBT001  # what a person said
+        if not answer.done():
+            answer.set_result(value)
+
+    def ask() -> None:
+        value = agree(rerun)
+        with suppress(RuntimeError):  # the run is over
+            loop.call_soon_threadsafe(tell, value)
+
+    threading.Thread(target=ask, name="consent", daemon=True).start()
+    return await answer
+
+
+async def standing_clips(queue: Queue, fingerprints: Sequence[str]) -> set[str]:
+    """Which of these requests have a clip whose file stands, under any name: those are copied."""
+    known = await queue.read(lambda: known_clips(fingerprints, queue.real_path))
+    folder = queue.real_path(".")
+
+    def standing() -> set[str]:
+        return {
+            fingerprint
+            for fingerprint, clips in known.items()
+            if any(
+                (one.is_placed and one.output.exists()) or history_path(folder, one.batch, one.key, one.sha256).exists()
+                for one in clips
+            )
+        }
+
+    return await asyncio.to_thread(standing)
 
 
 def is_rerun(planned: Planned) -> bool:

@@ -1,5 +1,6 @@
 """What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end."""
 
+import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from batchrun.queue.failures import FailureKind, ends_the_request
 from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
 from batchrun.run.first_frames import sent_picture
+from batchrun.run.saving import halt_of_disk
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
@@ -29,6 +31,8 @@ async def copy_twin(carried: Carried) -> Ending | None:
                     return Ending.DONE
             except BrokenClipError as error:
                 return await _refused(carried, twin, error)
+            except OSError as error:
+                return await _not_now(carried, twin, error)
             carried.spurned |= {twin.job_id}
     open_twins = [twin for twin in twins if twin.clip_sha256 is None and twin.failure_kind is None]
     if open_twins:
@@ -58,16 +62,30 @@ async def wait_for_twin(carried: Carried, twins: Sequence[Twin] = ()) -> Ending:
 
 
 async def _copied(carried: Carried, twin: Twin) -> bool:
-    """Raises BrokenClipError: the twin's clip is no clip for this job."""
+    """False when there are no such bytes any more.
+
+    Raises:
+        BrokenClipError: the twin's clip is no clip for this job.
+        OSError: a disk, on this side or on the twin's; the clip may well be there.
+    """
     job, tools = carried.job, carried.tools
     poster = poster_path(tools.folder, tools.kind, job.batch, job.key)
     try:
         whole = await tools.decoders.run(_copy, job, twin, tools.folder, poster)
-    except (OSError, OccupiedError):
-        return False  # the twin's file is gone, or changed: not to be trusted
+    except OccupiedError:
+        return False  # said where the job would be bought
     if whole:
         await carried.keep(_finish(carried, twin))
     return whole
+
+
+async def _not_now(carried: Carried, twin: Twin, error: OSError) -> Ending:
+    """Trouble with a disk is no reason to buy what is paid for."""
+    halt = halt_of_disk(carried.job.output, error)
+    if halt is not None:
+        carried.tools.halt(halt)
+    text = f"the clip of {twin.batch}/{twin.key} cannot be copied to {carried.job.output}: {error.strerror or error}"
+    return await carried.put_off("disk", text)
 
 
 async def _refused(carried: Carried, twin: Twin, error: BrokenClipError) -> Ending:
@@ -90,10 +108,18 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
     part = part_path(job.output, f"copy-{job.job_id}")
     part.parent.mkdir(parents=True, exist_ok=True)
     # In this order: a clip that is being replaced is in the history before its name is taken.
+    trouble: OSError | None = None
     for source in (twin.output, history_path(folder, twin.batch, twin.key, sha256)):
-        if _taken(source, part, sha256):
-            break
+        try:
+            if _taken(source, part, sha256):
+                break
+        except OSError as error:
+            trouble = error
     else:
+        if trouble is None and not twin.output.parent.exists():
+            trouble = FileNotFoundError(errno.ENOENT, f"the folder {twin.output.parent} is gone; is its disk mounted?")
+        if trouble is not None:
+            raise trouble
         return False
     # Only `strict` asks more of a clip than what its twin's facts say already; the others need just a poster
     checks = Checks.STRICT if job.checks is Checks.STRICT else Checks.QUICK

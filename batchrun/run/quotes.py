@@ -18,7 +18,8 @@ async def ask_quotes(client: Client, wanted: Sequence[JobSpec]) -> tuple[dict[tu
     Without an answer the price list stands, and the caps hold at its prices.
     """
     quotes: dict[tuple[str, int], int] = {}
-    for spec in {(spec.model, spec.duration_s): spec for spec in wanted}.values():
+    dearest_first = sorted(wanted, key=lambda spec: -spec.price_usd_micros)  # the last of a kind is the least agreed to
+    for spec in {(spec.model, spec.duration_s): spec for spec in dearest_first}.values():
         inputs = {"prompt": spec.prompt, "duration": spec.duration_s, "image": spec.image_url or "picture.jpg"}
         try:
             quote = await client.price(spec.model, inputs)

@@ -140,7 +140,7 @@ class Session:
         async with asyncio.TaskGroup() as group:
             intake = group.create_task(self._take_in(queue, client, pool, tools, result), name="intake")
             await pool.run(tools)
-            if self._stop.now.is_set():
+            if self._stop.drain.is_set():
                 intake.cancel()  # it may be in the middle of a hundred questions
         result.capped = list(pool.capped.values())
         result.halts |= pool.halts
@@ -198,7 +198,7 @@ class Session:
         if await self._quote(client, pool, asked):
             self._say_plan(tools, result, asked, limits)
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
-            await open_in_turn(queue, self._clock, pool, asked, scopes, ids, self._options.canary)
+            await open_in_turn(queue, tools, pool, asked, scopes, ids, self._options.canary)
 
     async def _check_campaigns(self, queue: Queue, batches: Sequence[Batch]) -> None:
         """Also against manifests that are not in this run, as their files are now."""
@@ -227,7 +227,7 @@ class Session:
             work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
             plan = await asyncio.to_thread(work)
             if not is_free:
-                plan = await agreed(queue, batch, plan, self._options.agree, self._asked)
+                plan = await agreed(queue, batch, plan, self._options.selection, self._options.agree, self._asked)
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")

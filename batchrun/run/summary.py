@@ -22,6 +22,7 @@ from batchrun.video.signs import in_words
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
 _SHOWN_PROBLEMS = 20
+_STAND = (Reason.NOT_AGREED, Reason.NOT_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,11 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
     unagreed = sum(planned.reason is Reason.NOT_AGREED for plan in result.plans.values() for planned in plan)
     if unagreed:
         found[ExitCode.NEEDS_PERSON, "rerun_not_agreed"] += unagreed
-    lost = sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
+    lost = (
+        0
+        if result.is_selection
+        else sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
+    )
     if lost:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += lost
     return list(found.items())
@@ -141,7 +146,7 @@ def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
     before = 0
     if result is not None:
         plan = result.plans.get(view.name, [])
-        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST, Reason.NOT_AGREED) for planned in plan)
+        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST, *_STAND) for planned in plan)
         before = min(before, counts[JobState.DONE])
         if view.name not in result.plans:  # nothing was read: only what this run collected is new
             before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))

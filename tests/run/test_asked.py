@@ -1,6 +1,9 @@
 """Some jobs, a few first, or only what is ready in time: what is not asked for is not bought."""
 
 import asyncio
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +20,12 @@ from batchrun.errors import ExitCode
 from batchrun.manifest.jobs import Limits
 from batchrun.plan import Planned, Reason, Selection, select
 from batchrun.run.asked import ready_in_time, start_by_ms
-from batchrun.run.events import Kind
+from batchrun.run.events import Event, Kind
 from batchrun.run.halts import HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.summary import exit_reasons
 from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
+from tests.run.test_kill import environment
 from tests.run.test_session import code_of, counts
 from tests.store.stores import spec
 
@@ -98,6 +102,37 @@ async def test_a_canary_that_is_not_well_stops_the_others(shop: Shop, fault: Fau
         assert "without --canary" in (reason.advice or "")
         emulator.world.dice.chances = {}
         assert counts(await run_shop(shop, emulator))["done"] >= 3
+
+
+async def test_a_canary_that_another_run_has_taken_over_does_not_count_as_well(shop: Shop) -> None:
+    shop.add_many(4)
+    watcher = Watcher()
+
+    def take_over(_: Event) -> None:
+        connection = sqlite3.connect(shop.queue_path)
+        connection.execute("UPDATE jobs SET chosen_by = 'another'")
+        connection.commit()
+        connection.close()
+
+    watcher.on[Kind.ACCEPTED] = take_over
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, canary=1)
+        assert HaltKind.CANARY in result.halts
+        assert len(emulator.world.submits) == 1
+
+
+async def test_a_limit_is_one_over_several_queues(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Shop(tmp_path / "other", head="name: other")
+    shop.add_many(3)
+    other.add_many(3)
+    async with emulated() as emulator:
+        words = [str(shop.manifest), str(other.manifest), "--limit", "2", "-q"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "batchrun", *words, stdout=subprocess.DEVNULL, env=environment(emulator)
+        )
+        assert await process.wait() == 0
+        assert len(emulator.world.submits) == 2
 
 
 async def test_a_canary_whose_picture_changes_under_way_does_not_hang(shop: Shop) -> None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from batchrun.cli.main import main
 from batchrun.errors import ExitCode
 from batchrun.manifest.jobs import Batch, Caps, Limits
+from batchrun.plan import Selection
 from batchrun.run import summary
 from batchrun.run.consent import Rerun, threshold_usd_micros
+from batchrun.run.stop import Stop
 from tests.conftest import Shop, emulated, run_shop
 from tests.run.test_session import code_of, counts
 from tests.store.stores import spec
@@ -79,6 +84,67 @@ async def test_what_goes_back_to_an_earlier_text_costs_nothing_and_is_not_asked_
         shop.write()
         result = await run_shop(shop, emulator)
         assert (code_of(result), result.bought, counts(result)["done"]) == (ExitCode.DONE, 0, COUNT)
+
+
+async def test_clips_whose_files_are_gone_are_not_taken_for_free_copies(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    first = list(shop.rows)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in first]
+        shop.write()
+        await run_shop(shop, emulator, agree=lambda _: True)
+        shutil.rmtree(shop.queue_path.parent / "history")
+        shop.rows = first
+        shop.write()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 0)
+
+
+async def test_jobs_that_a_run_is_not_asked_for_are_neither_asked_about_nor_queued(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    asked: list[Rerun] = []
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.write()
+        result = await run_shop(
+            shop, emulator, selection=Selection(only=("job-00",)), agree=lambda rerun: bool(asked.append(rerun))
+        )
+        assert (code_of(result), result.bought, asked) == (ExitCode.DONE, 1, [])
+        result = await run_shop(shop, emulator)  # the others were not queued by that
+        assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 0)
+
+
+async def test_a_new_take_does_not_free_its_job_from_being_compared(shop: Shop) -> None:
+    shop.add("a", seed=1, prompt="It turns").add("b", seed=1, prompt="It falls")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "a"]) == 0
+        await run_shop(shop, emulator)
+        shop.replace("It turns", "It falls")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 3)
+
+
+async def test_a_stop_at_the_question_ends_the_run(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    stop, answered = Stop(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def agree(_: Rerun) -> bool:
+        loop.call_soon_threadsafe(stop.ask, signal.SIGINT)
+        return answered.wait(50)
+
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.write()
+        try:
+            result = await run_shop(shop, emulator, agree=agree, stop=stop)
+        finally:
+            answered.set()
+        assert (code_of(result), result.bought) == (ExitCode.INTERRUPTED, 0)
 
 
 async def test_touched_files_reordered_rows_and_other_settings_of_pace_are_no_change(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -442,6 +443,24 @@ async def test_failed_attempts_are_counted_under_all_names(shop: Shop) -> None:
             shop.add(name, seed=5)
         result = await run_shop(shop, emulator)
         assert (counts(result), len(emulator.world.submits)) == ({"failed": 1, "total": 1}, 2)
+
+
+async def test_a_copy_that_cannot_be_made_is_no_reason_to_buy(shop: Shop) -> None:
+    """The history cannot take the clip that stands in the way: trouble of a disk, and the clip is there."""
+    shop.add("a", seed=1, prompt="It turns").add("b", seed=1, prompt="It falls")
+    history = shop.queue_path.parent / "history"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        history.write_text("not a folder")
+        shop.replace("It turns", "It falls")
+        stop, watcher = Stop(), Watcher()
+        watcher.on[Kind.PUT_OFF] = lambda _: stop.ask(signal.SIGINT)
+        result = await run_shop(shop, emulator, stop=stop, watcher=watcher)
+        assert (result.bought, len(emulator.world.submits)) == (0, 2)
+        assert "the clip of shop/b cannot be copied" in watcher.of(Kind.PUT_OFF)[0].detail
+        history.unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2)
 
 
 async def test_rows_that_swap_their_texts_are_free_and_so_is_the_way_back(shop: Shop) -> None:

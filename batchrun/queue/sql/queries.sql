@@ -214,8 +214,10 @@ SELECT * FROM (
     WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
       AND o.verdict <> 'done' LIMIT :count);
 
--- name: has_clip
-SELECT 1 AS something FROM outcomes WHERE fingerprint = :fingerprint AND verdict = 'done' LIMIT 1;
+-- name: clips_of_request
+SELECT b.name AS batch, j.key, j.output_path, o.file_sha256, j.placed_sha256 = o.file_sha256 AS is_placed
+FROM outcomes o JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id
+WHERE o.fingerprint = :fingerprint AND o.verdict = 'done' LIMIT :count;
 
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
