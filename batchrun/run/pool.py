@@ -190,8 +190,7 @@ class Pool:
         looks = 0
         while not (self._stop.now.is_set() or self._abandoned):
             self._wake.clear()
-            if not self._stop.drain.is_set():
-                await self._claim(group)
+            await self._claim(group)
             if not self._active:
                 if self._stop.drain.is_set() or await self._finished():
                     return
@@ -223,7 +222,7 @@ class Pool:
             self._work_on(jobs, group)
         room = self.ahead - len(self._preparing)
         scopes = [scope for scope in self._scopes.values() if scope.may_hold_something]
-        if scopes and room > 0 and not self.halts:
+        if scopes and room > 0 and not (self.halts or self._stop.drain.is_set()):
             self._work_on(await self._queue.claim_queued(scopes, room, busy=self._active), group)
 
     def _work_on(self, jobs: Sequence[Job], group: asyncio.TaskGroup) -> None:
@@ -319,6 +318,7 @@ class Pool:
         """Turn a stop into its two stages."""
         await self._stop.drain.wait()
         self._close_line()
+        self._paid_due = True  # what was found since the last claim is paid for as well
         rest = len(self._active) - len(self._preparing)
         self._note(
             f"stopping: nothing new is bought; waiting up to {self._grace_s:.0f} s for {rest} clips that are paid for "

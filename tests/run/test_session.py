@@ -716,6 +716,15 @@ async def test_two_manifests_share_one_queue(shop: Shop, tmp_path: Path) -> None
         assert (shop.folder / "videos" / "other" / "job-00.mp4").exists()
 
 
+async def test_what_is_found_while_the_run_is_stopped_is_collected_by_it(shop: Shop) -> None:
+    shop.add("a")
+    stop, watcher = Stop(), Watcher()
+    watcher.on[Kind.ACCEPTED] = lambda _: stop.ask(signal.SIGINT)
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}) as emulator:
+        result = await run_shop(shop, emulator, stop=stop, watcher=watcher)
+        assert (code_of(result), counts(result)) == (ExitCode.INTERRUPTED, {"done": 1, "total": 1})
+
+
 async def test_the_providers_own_limits_hold(shop: Shop) -> None:
     shop.limits = "{concurrency: 2, per_minute: 1000, poll: 0.02, settle: 1, budget: 9}"
     shop.add_many(6)
