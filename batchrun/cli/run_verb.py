@@ -137,7 +137,7 @@ def _agreement(parsed: argparse.Namespace) -> Agree:
             return True
         if parsed.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
-        print(f"\n{rerun}. Buy them? [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"\n{rerun}. Buy them? [y/N, no answer in 10 min is a no] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     return ask

@@ -80,5 +80,13 @@ _WISHES: dict[Verb, Wish] = {"retry": _retry, "redo": _redo, "cancel": _cancel}
 
 RETRIED = (JobState.FAILED,)
 """What `retry` takes when no job is named."""
-NOT_UNNAMED = frozenset({FailureKind.LEFT_UNDECIDED})
-"""Failures that `retry` touches only when the job is named: its money may have bought a clip."""
+NOT_UNNAMED = frozenset(
+    {
+        FailureKind.LEFT_UNDECIDED,
+        FailureKind.BROKEN_CLIP,
+        FailureKind.WARNED_CLIP,
+        FailureKind.REJECTED_TWIN,
+        "retention",
+    }
+)
+"""Failures that `retry` touches only when the job is named, or the kind: the request is paid for, or perhaps paid for."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from batchrun.clock import Clock
 from batchrun.manifest.jobs import Batch
 from batchrun.money import format_usd
 from batchrun.plan import CHANGES, Planned, Reason, Selection, select
@@ -20,6 +21,8 @@ from batchrun.video.place import history_path
 
 _SHARE_PERCENT = 20
 _MOST_USD_MICROS = 10_000_000
+ANSWER_S = 600.0
+"""So long a person at the terminal is waited for; what is new is not bought meanwhile."""
 _LEAST_USD_MICROS = 1_000_000
 """A handful of clips is no surprise, however small the batch is."""
 
@@ -76,7 +79,13 @@ def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -
 
 
 async def agreed(
-    queue: Queue, batch: Batch, plan: list[Planned], selection: Selection, agree: Agree, asked: dict[Rerun, bool]
+    queue: Queue,
+    clock: Clock,
+    batch: Batch,
+    plan: list[Planned],
+    selection: Selection,
+    agree: Agree,
+    asked: dict[Rerun, bool],
 ) -> list[Planned]:
     """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run.
 
@@ -91,12 +100,12 @@ async def agreed(
     if rerun is None:
         return plan
     if rerun not in asked:
-        asked[rerun] = await _answer(agree, rerun)
+        asked[rerun] = await _answer(agree, rerun, clock)
     return plan if asked[rerun] else withheld(plan, has_clip)
 
 
-async def _answer(agree: Agree, rerun: Rerun) -> bool:
-    """Asked in a thread that nobody waits for: a run that is stopped must not hang on a person."""
+async def _answer(agree: Agree, rerun: Rerun, clock: Clock) -> bool:
+    """Asked in a thread that nobody waits for: a run must not hang on a person. No answer in time is a no."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
 
@@ -110,7 +119,11 @@ async def _answer(agree: Agree, rerun: Rerun) -> bool:
             loop.call_soon_threadsafe(tell, value)
 
     threading.Thread(target=ask, name="consent", daemon=True).start()
-    return await answer
+    try:
+        async with clock.timeout(ANSWER_S):
+            return await answer
+    except TimeoutError:
+        return False
 
 
 async def standing_clips(queue: Queue, fingerprints: Sequence[str]) -> set[str]:

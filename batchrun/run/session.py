@@ -227,7 +227,8 @@ class Session:
             work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
             plan = await asyncio.to_thread(work)
             if not is_free:
-                plan = await agreed(queue, batch, plan, self._options.selection, self._options.agree, self._asked)
+                options = self._options
+                plan = await agreed(queue, self._clock, batch, plan, options.selection, options.agree, self._asked)
             with suppress(StalePlanError):
                 return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -109,7 +109,7 @@ class Play:
         """Watch so many that an earlier run has bought at one moment."""
         return self._until_done([self._resume(count, age_s)])
 
-    def _until_done(self, parts: list) -> Figures:  # type: ignore[type-arg]
+    def _until_done(self, parts: Sequence[Coroutine[object, None, None]]) -> Figures:
         async def play() -> None:
             async with asyncio.TaskGroup() as group:
                 watching = [group.create_task(self.poller.run()), group.create_task(self.health.run())]

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from batchrun.cli.main import main
 from batchrun.errors import ExitCode
 from batchrun.manifest.jobs import Batch, Caps, Limits
-from batchrun.plan import Selection
-from batchrun.run import summary
+from batchrun.plan import Reason, Selection
+from batchrun.run import consent, summary
 from batchrun.run.consent import Rerun, threshold_usd_micros
 from batchrun.run.stop import Stop
 from tests.conftest import Shop, emulated, run_shop
 from tests.run.test_session import code_of, counts
+from tests.sim.loop import VirtualLoop
+from tests.sim.machine import SimClock
 from tests.store.stores import spec
 
 COUNT = 8
@@ -145,6 +147,18 @@ async def test_a_stop_at_the_question_ends_the_run(shop: Shop) -> None:
         finally:
             answered.set()
         assert (code_of(result), result.bought) == (ExitCode.INTERRUPTED, 0)
+
+
+def test_no_answer_in_time_is_a_no() -> None:
+    loop, answered = VirtualLoop(), threading.Event()
+    asked = Rerun("shop", ((Reason.PROMPT_CHANGED, 8),), 2_000_000, 1_000_000)
+    try:
+        clock = SimClock(loop)
+        assert loop.run_until_complete(consent._answer(lambda _: answered.wait(50), asked, clock)) is False
+        assert clock.monotonic_s() >= consent.ANSWER_S
+    finally:
+        answered.set()
+        loop.close()
 
 
 async def test_touched_files_reordered_rows_and_other_settings_of_pace_are_no_change(shop: Shop) -> None:

@@ -57,6 +57,20 @@ async def test_retry_by_kind_and_by_tag(shop: Shop, capsys: pytest.CaptureFixtur
     assert list(await ask(capsys, "retry", manifest, "--kind", "moderation")) == ["b"]
 
 
+async def test_retry_of_all_leaves_requests_that_are_paid_for_under_another_name(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add("a", seed=5)
+    manifest = str(shop.manifest)
+    async with emulated({Fault.OUTPUT_SHORT: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        shop.rows.clear()
+        shop.add("b", seed=5)
+        assert counts(await run_shop(shop, emulator)) == {"failed": 1, "total": 1}
+    assert await ask(capsys, "retry", manifest) == {}
+    assert await ask(capsys, "retry", manifest, "b") == {"b": (True, "will be tried again")}
+
+
 async def test_redo_buys_one_new_take_however_often_it_is_typed(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.add("a").add("b")
     manifest = str(shop.manifest)
