@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from batchrun.clock import SystemClock
 from batchrun.emulator.faults import TRANSPORT, Dice, Fault
 from batchrun.emulator.world import Account
@@ -108,12 +110,21 @@ def test_a_folder_that_goes_away_under_way_stops_the_buying_and_loses_nothing() 
     assert (code_of(second), figures.done, figures.submits) == (ExitCode.DONE, 4, 4)
 
 
-async def test_a_full_disk_is_said_before_money_is_spent(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("options", "said", "step"),
+    [
+        ("size=1m", "are free in", "free disk space, then"),
+        ("ro", "clips cannot be saved in", "make the folder writable, or room in it, then"),
+    ],
+)
+async def test_a_full_or_read_only_disk_is_said_before_money_is_spent(
+    shop: Shop, options: str, said: str, step: str
+) -> None:
     """A real one: a file system of its own, in a child's own view of the mounts."""
     shop.add_many(2)
     (shop.folder / "videos").mkdir()
     async with emulated() as emulator:
-        command = f'mount -t tmpfs -o size=1m tmpfs videos && exec "{sys.executable}" -m batchrun shop.yaml'
+        command = f'mount -t tmpfs -o {options} tmpfs videos && exec "{sys.executable}" -m batchrun shop.yaml'
         done = await asyncio.to_thread(
             subprocess.run,
             ["unshare", "--map-root-user", "--mount", "sh", "-c", command],
@@ -125,8 +136,8 @@ async def test_a_full_disk_is_said_before_money_is_spent(shop: Shop) -> None:
             check=False,
         )
         assert done.returncode == ExitCode.NEEDS_PERSON, done.stderr
-        assert "are free in" in done.stdout + done.stderr
-        assert "free disk space, then" in done.stdout + done.stderr
+        assert said in done.stdout + done.stderr
+        assert step in done.stdout + done.stderr
         assert emulator.world.submits == []
         assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
 
