@@ -112,7 +112,7 @@ class LimitsPart(_Part):
     poll: Annotated[float, Field(gt=0, le=3600)] = 5.0
     settle: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     stuck_after: Annotated[float, Field(ge=60, le=604_800)] = 3600.0
-    max_unknown: Annotated[int, Field(ge=1, le=1000)] = 3
+    max_unknown: Annotated[int, Field(ge=1, le=1000)] = 5
     confirm_rerun_above: Usd | None = None
     max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = MAX_ATTEMPTS
     max_clip_mb: Annotated[int, Field(ge=1, le=100_000)] = 2048

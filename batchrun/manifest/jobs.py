@@ -40,7 +40,7 @@ class Limits:
     """How long the evidence about an unknown submit is given before absence may be concluded."""
     stuck_after_s: float = 3600.0
     """A prediction older than this is shown as stuck and gives its slot back; its money stays held."""
-    max_unknown: int = 3
+    max_unknown: int = 5
     """Above this many unknown attempts in the queue nothing new is submitted."""
     confirm_rerun_above_usd_micros: int | None = None
     """Finished clips are bought anew for changed inputs up to this price unasked; None: see `run.consent`."""

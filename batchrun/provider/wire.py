@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -100,7 +99,7 @@ def _refusal_kind(answer: Answer, refused_by: int) -> RefusalKind:
 
 def prediction_of(data: object) -> Prediction | None:
     """The prediction in an answer's data, or None without a usable id."""
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         return None
     prediction_id = data.get("id")
     if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
@@ -119,7 +118,7 @@ def prediction_of(data: object) -> Prediction | None:
         error=_text(data.get("error")),
         created_ms=moment_ms(data.get("created_at")),
         took_ms=_took_ms(data.get("timings")),
-        inputs=inputs if isinstance(inputs, Mapping) else {},
+        inputs=inputs if isinstance(inputs, dict) else {},
     )
 
 
@@ -133,22 +132,21 @@ def progress_of(word: str) -> Progress:
 def outputs_of(value: object) -> tuple[str, ...]:
     """The URLs in `outputs`: a list, a bare string, or objects with a `url`."""
     items = value if isinstance(value, list) else [value]
-    urls = (item.get("url") if isinstance(item, Mapping) else item for item in items)
+    urls = (item.get("url") if isinstance(item, dict) else item for item in items)
     return tuple(url for url in urls if isinstance(url, str) and url)
 
 
 def _took_ms(timings: object) -> int | None:
     """`inference` is 0 as long as it is not known."""
-    return (_int(timings.get("inference")) or None) if isinstance(timings, Mapping) else None
+    return (_int(timings.get("inference")) or None) if isinstance(timings, dict) else None
 
 
 def moment_ms(value: object) -> int | None:
     """An RFC 3339 moment with up to nine fractional digits, in milliseconds since 1970 UTC."""
     if not isinstance(value, str):
         return None
-    text = re.sub(r"(\.\d{1,6})\d*", r"\1", value)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -185,7 +183,7 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    clean = "".join(char if char.isprintable() else " " for char in text)
+    clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return clean if len(clean) <= _SHOWN_CHARS else clean[:_SHOWN_CHARS] + "…"
 
 

@@ -49,6 +49,7 @@ def _late(attempt_id: str, job_id: int, now_ms: int) -> Script[Recorded]:
     """Its money was given up, or is still held when a person left it undecided."""
     if (yield from is_settled(attempt_id)):
         yield from move(attempt_id, Move.LATE_CHARGE, now_ms)
+    yield from ask("forget_left", job_id=job_id)  # nobody could tell; now the prediction does
     job = yield from ask_one("job_takes_late", job_id=job_id, attempt_id=attempt_id, now_ms=now_ms)
     if job is None:
         return Recorded.LATE_APART

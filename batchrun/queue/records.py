@@ -275,6 +275,8 @@ class Pace:
     """A POST leaves this soon after its intent is written, or not at all."""
     slots: int | None = None
     """How many of `concurrency` are used just now; None for all."""
+    settle_ms: int = 0
+    """How long evidence about a submit of unknown outcome takes; the pauses between witnesses follow it."""
 
 
 @dataclass(frozen=True, slots=True)

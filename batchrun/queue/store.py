@@ -65,7 +65,7 @@ class Queue:
         self._access = Access(database, clock, Rescue(path.resolve(), run_id))
         self._clock = clock
         self._books = Books()
-        self._base = path.resolve().parent
+        self._base = str(path.resolve().parent)
         self.path = path
         self.doubts = Doubts(self._access, self.real_path)
         self.identity = identity
@@ -178,7 +178,7 @@ class Queue:
 
     def real_path(self, stored: str) -> Path:
         """The path on this machine of what the queue stores."""
-        return Path(os.path.normpath(self._base / stored))
+        return Path(os.path.normpath(os.path.join(self._base, stored)))  # noqa: PTH118  # twice as fast, for every row read
 
     # ------------------------------------------------------------------ claims
 

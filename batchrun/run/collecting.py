@@ -38,7 +38,7 @@ async def collect(carried: Carried) -> Ending:
     """Download, check and place the clip that is paid for."""
     part = part_path(carried.job.output, carried.attempt.attempt_id)
     try:
-        if not await asyncio.to_thread(_ready_from_before, carried.job, part):
+        if carried.job.file_sha256 is None or not await asyncio.to_thread(_is_ready, carried.job, part):
             await _fetch_and_check(carried, part)
         return await _place(carried, part)
     except BrokenClipError as error:
@@ -145,10 +145,8 @@ def _checked(got: PartFile, part: Path, job: Job, poster: Path) -> ClipFacts:
     return facts
 
 
-def _ready_from_before(job: Job, part: Path) -> bool:
+def _is_ready(job: Job, part: Path) -> bool:
     """An earlier run has checked the file and was stopped before or after giving it its name. Blocks."""
-    if job.file_sha256 is None:
-        return False
     return any(path.exists() and sha256_of(path) == job.file_sha256 for path in (part, job.output))
 
 
@@ -164,7 +162,8 @@ async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Endi
     carried.tell(Kind.PLACED)
     await carried.tools.sidecars.write(job)
     await carried.tools.queue.finish(job)
-    await asyncio.to_thread(remove_parts, part)
+    if carried.was_downloading:  # only then: it looks through the whole folder
+        await asyncio.to_thread(remove_parts, part)
     carried.tell(Kind.DONE)
     return Ending.DONE
 

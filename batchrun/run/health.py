@@ -64,7 +64,7 @@ class Health:
         if self.failing_since_s is None:
             self.failing_since_s = now_s
         failing_s = now_s - self.failing_since_s
-        if failing_s >= self.give_up_after_s and not self._given_up:
+        if failing_s >= self.give_up_after_s and self._failures >= _OPEN_AFTER and not self._given_up:
             self._given_up = True
             self.on_outage(message)
         if self._failures >= _OPEN_AFTER and failing_s >= self.give_up_after_s * _OPEN_AFTER_SHARE:

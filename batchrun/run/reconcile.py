@@ -82,6 +82,8 @@ class Reconciler:
     matcher: Matcher | None = None
     refused: Callable[[NotAllowedError], None] = lambda _: None
     """Called when the key itself is refused."""
+    heard: Callable[[], None] = lambda: None
+    """Called when the provider has answered."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _sweeper: Sweeper | None = None
     _refusals: int = 0
@@ -111,11 +113,14 @@ class Reconciler:
         return hopeful
 
     def _is_hopeful(self, attempt: OpenAttempt) -> bool:
-        """Unknown ones until they are settled; what waits for a person only while something speaks for a decision."""
+        """Unknown ones until they are settled; what waits for a person only while something speaks for a decision.
+
+        A possible witness is worth one more sweep in any case.
+        """
         watch = self._watches.get(attempt.attempt_id)
         if not self._is_wanted(attempt) or attempt.given_up or watch is None:
             return self._is_wanted(attempt)
-        return (not attempt.parked or watch.promising or self._news) and not self._is_exhausted(attempt)
+        return self._news or ((not attempt.parked or watch.promising) and not self._is_exhausted(attempt))
 
     def _is_wanted(self, attempt: OpenAttempt) -> bool:
         """Whether to look for it; for what was given up, once a run."""
@@ -163,6 +168,7 @@ class Reconciler:
                 await self._park_all(submits, "the provider's list is closed to this key")
             return
         self._refusals = 0
+        self.heard()
         for attempt in wanted:
             watch = self._watches[attempt.attempt_id]
             watch.swept(self.clock.monotonic_s())

@@ -259,7 +259,7 @@ class Session:
         book = LookBook(queue)
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)
         reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s, matcher)
-        reconciler.refused = lambda error: pool.halt(halt_of_error(error))
+        reconciler.refused, reconciler.heard = lambda error: pool.halt(halt_of_error(error)), health.worked
         starter = Starter(
             queue,
             self._clock,
@@ -381,4 +381,5 @@ def _pace(limits: Limits) -> Pace:
         max_unknown=limits.max_unknown,
         stuck_after_ms=int(limits.stuck_after_s * 1000),
         send_within_s=SEND_WITHIN_S,
+        settle_ms=int(limits.settle_s * 1000),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchrun.clock import Clock
+from batchrun.clock import Clock, rfc3339
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import ProviderError
 from batchrun.queue.records import (
@@ -282,6 +282,9 @@ class Starter:
             wait_s = max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
             self._say(f"rate limit of {self.pace.per_minute} starts a minute, next in {wait_s:.0f} s")
             return wait_s
+        if not_yet.why == "witness" and not_yet.retry_ms is not None:
+            self._say(f"several unknown outcomes in a row: the next submit at {rfc3339(not_yet.retry_ms)[11:19]} UTC")
+            return max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
         return _DOUBTS_S if not_yet.why == "unknown" else _LOOK_AGAIN_S
 
     def _say(self, text: str) -> None:

@@ -56,9 +56,11 @@ class Sweeper:
         # Read after the list: an answer that came meanwhile makes its prediction ours, not a stranger.
         since_ms = min(one.submitted_ms for one in attempts) - _GIVEN_UP_MS
         ours = await self.queue.doubts.predictions_since(since_ms)
-        listed = [await self._with_inputs(one, attempts, ours, settle_ms) for one in found.values()]
-        listed = await self._with_an_echo_of_ours(listed, ours)
-        return Sweep(listed, await self.queue.doubts.predictions_since(since_ms), unreadable)
+        shown = [await self._with_inputs(one, attempts, ours, settle_ms) for one in found.values()]
+        shown = await self._with_an_echo_of_ours(shown, ours)
+        if any(one is not found[one.prediction_id] for one in shown):  # asked meanwhile: again, for the same reason
+            ours = await self.queue.doubts.predictions_since(since_ms)
+        return Sweep(shown, ours, unreadable)
 
     async def _read(self, model: str, after_ms: int, before_ms: int) -> tuple[dict[str, Prediction], int]:
         found: dict[str, Prediction] = {}

@@ -20,6 +20,7 @@ from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.outcome import ProviderError, TryLaterError
 from batchrun.queue.records import Attempt, Cap, CapReached, Job
+from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.first_frames import LookBook
@@ -138,6 +139,11 @@ class Carried:
 
     spurned: frozenset[int] = frozenset()
     """Twins whose finished file cannot be copied."""
+    was_downloading: bool = field(init=False)
+    """When it was claimed: somebody before may have left parts of its clip."""
+
+    def __post_init__(self) -> None:
+        self.was_downloading = self.job.state is JobState.DOWNLOADING
 
     @property
     def attempt(self) -> Attempt:

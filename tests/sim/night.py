@@ -56,7 +56,7 @@ class Scenario:
     speed: float = 10.0
     """The provider's work takes so many times less than in life: fewer polls a job, the same orders of events."""
     per_minute: int = 240
-    max_unknown: int = 3
+    max_unknown: int = 5
     settle_s: float = 300.0
     budget_usd_micros: int = 10**12
     faults: Mapping[Fault, float] = field(default_factory=dict)

@@ -286,6 +286,21 @@ async def test_a_cheaper_job_may_pass_a_dearer_one(queue: Queue, tmp_path: Path)
     assert [type(one) for one in decisions] == [CapReached, Started]
 
 
+async def test_a_submit_that_a_person_left_and_that_failed_after_all_may_be_bought_again(
+    queue: Queue, tmp_path: Path
+) -> None:
+    (job,) = await claimed(queue, tmp_path)
+    first = request(job)
+    await queue.begin_submits([first], PACE)
+    await queue.record_unknown(first.attempt_id, "cut")
+    await queue.doubts.park(first.attempt_id, "nobody can tell")
+    await queue.doubts.leave(first.attempt_id, "left")
+    await queue.record_accepted(first.attempt_id, "pred-1", "created")
+    await queue.record_failed(first.attempt_id, "failed", 1405, "x", 0, "task_failed")
+    (again,) = await queue.claim_queued([await scope_of(queue)], 9)
+    assert isinstance((await queue.begin_submits([replace(request(again), attempt_id="second")], PACE))[0], Started)
+
+
 async def test_void_makes_room_and_failure_does_not(queue: Queue, tmp_path: Path) -> None:
     jobs = await claimed(queue, tmp_path, 3)
     first, second, third = (request(job, budget(job, 250_000)) for job in jobs)
@@ -382,15 +397,16 @@ async def test_when_every_slot_is_doubtful_nothing_starts(queue: Queue, tmp_path
 @pytest.mark.parametrize(
     ("concurrency", "per_minute", "max_unknown", "unknown", "wanted"),
     [
-        (50, 60, 3, 0, 2),  # the last one is kept for a witness
-        (50, 60, 3, 1, 1),
-        (50, 60, 3, 2, 1),
-        (50, 600, 3, 0, 5),  # half a second's worth, while nothing is unknown
-        (50, 600, 3, 1, 1),
-        (2, 600, 3, 0, 1),
-        (1, 600, 3, 0, 1),
+        (50, 60, 5, 0, 2),  # the others are kept for witnesses
+        (50, 60, 5, 1, 1),
+        (50, 60, 5, 2, 1),
+        (50, 60, 5, 4, 1),
+        (50, 600, 5, 0, 5),  # half a second's worth, while nothing is unknown
+        (50, 600, 5, 1, 1),
+        (2, 600, 5, 0, 1),
+        (1, 600, 5, 0, 1),
         (50, 60, 1, 0, 1),
-        (50, 60, 20, 5, 14),
+        (50, 60, 20, 5, 5),
     ],
 )
 def test_how_many_submits_wait_for_their_answers(
@@ -400,6 +416,28 @@ def test_how_many_submits_wait_for_their_answers(
         concurrency=concurrency, per_minute=per_minute, max_unknown=max_unknown, stuck_after_ms=1, send_within_s=1
     )
     assert unanswered_allowed(pace, unknown) == wanted
+
+
+async def test_unknown_outcomes_in_a_row_hold_the_next_submit_back(
+    queue: Queue, tmp_path: Path, clock: StillClock
+) -> None:
+    pace = replace(PACE, settle_ms=300_000)
+    waiting = [request(job) for job in await claimed(queue, tmp_path, 7)]
+    pauses_s: list[int] = []
+    for one in waiting[:5]:
+        begun_s = clock.monotonic_s()
+        await queue.renew_run()
+        while not isinstance((await queue.begin_submits([one], pace))[0], Started):
+            await queue.renew_run()
+            clock.advance(1)
+        pauses_s.append(round(clock.monotonic_s() - begun_s))
+        await queue.record_unknown(one.attempt_id, "cut")
+    assert pauses_s == [0, 0, 60, 240, 960]
+    clock.advance(960)
+    await queue.renew_run()
+    assert isinstance((await queue.begin_submits([waiting[5]], pace))[0], Started)
+    await queue.record_accepted(waiting[5].attempt_id, "p-1", "created")
+    assert isinstance((await queue.begin_submits([waiting[6]], pace))[0], Started)
 
 
 async def test_starts_in_any_sixty_seconds(queue: Queue, tmp_path: Path, clock: StillClock) -> None:

@@ -240,6 +240,12 @@ WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_si
 SELECT coalesce(sum(state = 'unknown'), 0) AS unknown, coalesce(sum(state = 'submitting'), 0) AS unanswered FROM attempts
 WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown');
 
+-- Unknown outcomes after which no submit was answered.
+-- name: unknown_in_a_row
+SELECT count(*) AS in_a_row, max(answered_ms) AS last_ms FROM attempts
+WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown' AND submitted_ms > coalesce(
+    (SELECT submitted_ms FROM attempts WHERE prediction_id IS NOT NULL ORDER BY submitted_ms DESC LIMIT 1), 0);
+
 -- Submits without a prediction: under way, of unknown outcome, or given up so lately that they may still turn up.
 -- name: open_submits
 SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.server_ahead_ms, a.image_url AS sent_url,
@@ -560,6 +566,9 @@ FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revi
 WHERE j.batch_id = :batch_id AND j.key = :key;
 
 -- A person allows a request once more: how it failed bars it no longer, under no name.
+-- name: forget_left
+DELETE FROM outcomes WHERE job_id = :job_id AND verdict = 'left_undecided';
+
 -- name: forget_failures
 DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
 
