@@ -16,7 +16,7 @@ from batchrun.run.events import Event, Kind, Observer
 
 _GROUP = 40
 """Predictions a question: each has two rows as a rule, and a page holds a hundred."""
-_MAX_CHARGES = 4_000
+_MAX_CHARGES = 50_000
 """In one look; the rest is for the next one."""
 MAX_CHARGE_USD_MICROS = 10_000_000
 """No clip costs ten dollars: such an amount is a change of units, not a price."""
