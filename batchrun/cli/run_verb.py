@@ -24,10 +24,10 @@ from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
-from batchrun.plan import Selection
 from batchrun.provider.urls import is_loopback
 from batchrun.queue.states import JobState
 from batchrun.run import summary
+from batchrun.run.asked import left_of
 from batchrun.run.consent import Agree, Rerun
 from batchrun.run.forecast import duration_s
 from batchrun.run.latencies import ClipKind, Latencies
@@ -98,7 +98,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         queue_path=queue_path,
                         manifests=manifests,
                         no_new=parsed.no_new,
-                        selection=_left_of(common.selection_of(parsed), results),
+                        selection=left_of(common.selection_of(parsed), sum(result.bought for result in results)),
                         canary=parsed.canary,
                         deadline_ms=deadline_ms,
                         max_spend_usd_micros=_rest(parsed.max_spend, results),
@@ -149,13 +149,6 @@ async def _run(session: Session) -> Result:
         return await session.run()
     except BatchrunError as error:
         return Result(run_id="", problem=error)
-
-
-def _left_of(selection: Selection, results: Sequence[Result]) -> Selection:
-    """What is left of `--limit` for the next queue."""
-    if selection.limit is None:
-        return selection
-    return replace(selection, limit=max(0, selection.limit - sum(result.bought for result in results)))
 
 
 def _rest(max_spend_usd_micros: int | None, results: Sequence[Result]) -> int | None:

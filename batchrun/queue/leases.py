@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchrun.errors import LostLeaseError
-from batchrun.queue.script import Row, Script, ask, ask_one
+from batchrun.queue.script import Row, Script, ask, ask_one, run_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,22 @@ class Lease:
     run_id: str
     now_ms: int
     lease_until_ms: int
+
+
+def allowing(reruns: Sequence[int], run_id: str, swap: Script[int]) -> Script[int]:
+    """With a manifest's swap, in its transaction: of what these jobs wait for, this run alone may buy it.
+
+    They have a clip already. What the run does not get to buy stays where it is until another one is allowed to.
+    """
+    batch_id = yield from swap
+    yield from run_all("allow_rerun", [{"job_id": job_id, "run_id": run_id} for job_id in reruns])
+    return batch_id
+
+
+def choose(batch_id: int, keys: Sequence[str], run_id: str) -> Script[None]:
+    """These jobs, and no others that wait, are what the run is asked for."""
+    yield from ask("choose_anew", batch_id=batch_id, run_id=run_id)
+    yield from run_all("choose", [{"run_id": run_id, "batch_id": batch_id, "key": key} for key in keys])
 
 
 def claim_paid(
@@ -104,6 +120,7 @@ def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_m
             batch_id=scope.batch_id,
             price_below_usd_micros=scope.price_below_usd_micros,
             patience_ms=patience_ms,
+            run_id=run_id,
             chosen_by=run_id if scope.chosen_only else None,
         )
         if row and row["something"]:

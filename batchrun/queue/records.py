@@ -196,6 +196,8 @@ class KnownJob:
     output_url: str | None
     completed_ms: int | None
     """When the provider finished the clip that the job has or had."""
+    unagreed: bool
+    """It waits to get another clip beside one that it has; the run that was allowed to buy it has ended without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def known_job_of(row: Row, real_path: RealPath) -> KnownJob:
         failed_attempts=row["failed_attempts"],
         output_url=row["output_url"],
         completed_ms=row["attempt_finished_ms"],
+        unagreed=bool(row["unagreed"]),
     )
 
 

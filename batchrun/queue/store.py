@@ -34,8 +34,8 @@ from batchrun.queue.records import (
     Upload,
 )
 from batchrun.queue.rescue import Rescue
-from batchrun.queue.rows import job_of, known_job_of, took_of, twin_of
-from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one, run_all
+from batchrun.queue.rows import job_of, took_of, twin_of
+from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.submits import TWINS, Moment, begin_submits
 from batchrun.queue.wishes import Granted, Verb, grant
@@ -154,22 +154,21 @@ class Queue:
 
     async def known_batch(self, name: str) -> KnownBatch:
         """What the queue knows of the batch of this name, on one snapshot; nothing of a new one."""
-        return await self.read(lambda: self._known_batch(name))
+        now_ms = self._clock.now_ms()
+        return await self.read(lambda: views.known_batch(name, self.run_id, now_ms, self.real_path))
 
-    def _known_batch(self, name: str) -> Script[KnownBatch]:
-        row = yield from ask_one("find_batch", name=name)
-        if row is None:
-            return KnownBatch()
-        jobs = yield from ask("known_jobs", batch_id=row["batch_id"])
-        known = {job["key"]: known_job_of(job, self.real_path) for job in jobs}
-        return KnownBatch(self.real_path(row["manifest"]), row["generation"], known)
-
-    async def swap_generation(self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake]) -> int:
-        """Put a manifest's reading in place; see `intake.swap_generation`."""
+    async def swap_generation(
+        self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake], reruns: Sequence[int] = ()
+    ) -> int:
+        """Put a manifest's reading in place; see `intake.swap_generation`, and `leases.allowing` for the reruns."""
         manifest, campaign, checks = self.stored_path(batch.path), batch.caps.campaign, batch.checks.value
         now_ms = self._clock.now_ms()
         return await self._access.run(
-            lambda: swap_generation(batch.name, manifest, campaign, checks, seen.generation, intakes, now_ms)
+            lambda: leases.allowing(
+                reruns,
+                self.run_id,
+                swap_generation(batch.name, manifest, campaign, checks, seen.generation, intakes, now_ms),
+            )
         )
 
     def stored_path(self, path: Path) -> str:
@@ -209,8 +208,7 @@ class Queue:
 
     async def choose(self, batch_id: int, keys: Sequence[str]) -> None:
         """These are the jobs that this run is asked for."""
-        rows = [{"run_id": self.run_id, "batch_id": batch_id, "key": key} for key in keys]
-        await self._access.run(lambda: run_all("choose", rows))
+        await self._access.run(lambda: leases.choose(batch_id, keys, self.run_id))
 
     async def chosen(self, batch_ids: Sequence[int]) -> views.Chosen:
         """How the jobs stand that this run was asked for."""

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchrun.queue.script import Row, Rows, Script, ask
+from batchrun.queue.records import KnownBatch
+from batchrun.queue.rows import known_job_of
+from batchrun.queue.script import Row, Rows, Script, ask, ask_one
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 
 MAX_NOT_FINE = 1000
@@ -112,6 +114,16 @@ def batch_names() -> Script[list[BatchName]]:
     """Every batch of the queue, without its jobs."""
     rows = yield from ask("list_batches")
     return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
+
+
+def known_batch(name: str, run_id: str, now_ms: int, real_path: Callable[[str], Path]) -> Script[KnownBatch]:
+    """What the queue knows of a batch, for a plan of this run."""
+    row = yield from ask_one("find_batch", name=name)
+    if row is None:
+        return KnownBatch()
+    jobs = yield from ask("known_jobs", batch_id=row["batch_id"], run_id=run_id, now_ms=now_ms)
+    known = {job["key"]: known_job_of(job, real_path) for job in jobs}
+    return KnownBatch(real_path(row["manifest"]), row["generation"], known)
 
 
 @dataclass(frozen=True, slots=True)

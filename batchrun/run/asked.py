@@ -37,16 +37,19 @@ class Asked:
         return sorted(found, key=lambda one: -one.spec.priority)
 
 
-def asked_of(plans: Mapping[str, Sequence[Planned]], selection: Selection, bought: int) -> Asked:
-    """What is asked for of these plans, when so many clips were bought already.
+def left_of(selection: Selection, bought: int) -> Selection:
+    """What is left of `--limit` when so many clips were bought already, by another round or in another queue."""
+    return selection if selection.limit is None else replace(selection, limit=max(0, selection.limit - bought))
+
+
+def asked_of(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> Asked:
+    """What is asked for of these plans.
 
     Raises:
         UsageError: names or tags that no job has.
     """
     if selection.is_all:
         return Asked(plans, is_all=True)
-    if selection.limit is not None:
-        selection = replace(selection, limit=max(0, selection.limit - bought))
     for pattern in selection.only:
         if not any(Selection(only=(pattern,)).takes(one.spec) for plan in plans.values() for one in plan):
             raise UsageError(f"--only {pattern}: no job of the manifest has such an id; nothing was bought")

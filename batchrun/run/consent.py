@@ -6,7 +6,7 @@ A changed template, a re-exported catalog or a new default can touch every row a
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -83,18 +83,10 @@ async def agreed(
     clock: Clock,
     batch: Batch,
     plan: list[Planned],
-    selection: Selection,
     agree: Agree,
     asked: dict[Rerun, bool],
 ) -> list[Planned]:
-    """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run.
-
-    A changed job that the run is not asked for stays as it is: once it was queued, a later run would buy it unasked.
-    """
-    wanted = {one.spec.key for one in select({batch.name: plan}, selection)[batch.name]}
-    plan = [
-        replace(one, reason=Reason.NOT_ASKED) if is_rerun(one) and one.spec.key not in wanted else one for one in plan
-    ]
+    """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run."""
     has_clip = await standing_clips(queue, [one.spec.fingerprint for one in plan if is_rerun(one)])
     rerun = rerun_of(batch, plan, has_clip)
     if rerun is None:
@@ -145,8 +137,25 @@ async def standing_clips(queue: Queue, fingerprints: Sequence[str]) -> set[str]:
 
 
 def is_rerun(planned: Planned) -> bool:
-    """Whether a job that has a clip would get another one."""
-    return planned.reason in CHANGES and planned.known is not None and planned.known.state is JobState.DONE
+    """Whether a job that has a clip would get another one, and nobody has agreed to that yet."""
+    known = planned.known
+    if known is None:
+        return False
+    return (planned.reason in CHANGES and known.state is JobState.DONE) or (
+        planned.reason is Reason.WAITING and known.unagreed
+    )
+
+
+def asked_only(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> dict[str, list[Planned]]:
+    """The plans of all batches; changed jobs that the run is not asked for stay as they are."""
+    wanted = {name: {one.spec.key for one in plan} for name, plan in select(plans, selection).items()}
+    return {
+        name: [
+            replace(one, reason=Reason.NOT_ASKED) if is_rerun(one) and one.spec.key not in wanted[name] else one
+            for one in plan
+        ]
+        for name, plan in plans.items()
+    }
 
 
 def withheld(plan: Sequence[Planned], has_clip: Collection[str]) -> list[Planned]:

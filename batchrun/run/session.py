@@ -3,29 +3,25 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from batchrun.clock import Clock, day_of
-from batchrun.errors import BatchrunError, QueueError, StorageError, UsageError
+from batchrun.errors import BatchrunError, QueueError, UsageError
 from batchrun.manifest.campaigns import check_campaigns, figures_of, read_figures
 from batchrun.manifest.jobs import Batch, Limits
-from batchrun.plan import Planned, Reason, intakes, make_plan
+from batchrun.plan import Reason
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.urls import origin_of
-from batchrun.queue.intake import StalePlanError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Cap, Job, Pace
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
-from batchrun.run.asked import Asked, asked_of, open_in_turn, ready_in_time, start_by_ms
+from batchrun.run.asked import Asked, asked_of, left_of, open_in_turn, ready_in_time, start_by_ms
 from batchrun.run.audit import audit_charges
 from batchrun.run.closing import look
-from batchrun.run.consent import Rerun, agreed
+from batchrun.run.consent import Rerun
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
@@ -35,6 +31,7 @@ from batchrun.run.poller import Poller
 from batchrun.run.polling import Latency
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.quotes import ask_quotes
+from batchrun.run.reading import Reading
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
 from batchrun.run.saving import SaveGuard
@@ -47,8 +44,6 @@ from batchrun.run.tools import Decoders, Ending, Tools
 SEND_WITHIN_S = 30.0
 """A POST leaves this soon after its intent is written, or not at all."""
 _MAX_AHEAD = 200
-_PLANS = 5
-"""Readings of one manifest that may get in each other's way before it is an error."""
 _ROUNDS = 20
 """How often a run reads its manifests, each time because something had changed meanwhile."""
 _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
@@ -179,9 +174,12 @@ class Session:
         limits = self._options.limits or most_careful([batch.limits for batch in batches])
         self._pace(tools, pool, limits)
         scopes: list[ClaimScope] = []
+        selection = left_of(self._options.selection, result.bought)
+        reading = Reading(queue, self._clock, self._options, selection, self._asked)
+        await reading.look(batches)
         for batch in batches:
             result.hear(batch)
-            batch_id, plan = await self._swap_in(queue, batch)
+            batch_id, plan = await reading.swap_in(batch)
             result.plans[batch.name] = plan
             self._batches[batch_id] = batch
             tools.sidecars.wanted[batch_id] = batch.sidecar
@@ -193,7 +191,7 @@ class Session:
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
-        asked = asked_of(result.plans, self._options.selection, result.bought)
+        asked = asked_of(result.plans, selection)
         result.is_selection = not asked.is_all
         if await self._quote(client, pool, asked):
             self._say_plan(tools, result, asked, limits)
@@ -217,21 +215,6 @@ class Session:
             tools.observer(Event(Kind.NOTE, detail=text))
         price = sum(planned.spec.price_usd_micros for planned in to_buy)
         tools.observer(Event(Kind.PLANNED, count=len(to_buy) + rest, usd_micros=price))
-
-    async def _swap_in(self, queue: Queue, batch: Batch) -> tuple[int, list[Planned]]:
-        """Plan, and put the reading in place; plan again when another run has read the manifest meanwhile."""
-        for _ in range(_PLANS):
-            known = await queue.known_batch(batch.name)
-            _check_same_manifest(batch, known.manifest)
-            is_free, most = self._options.kind != "paid", batch.limits.max_attempts
-            work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
-            plan = await asyncio.to_thread(work)
-            if not is_free:
-                options = self._options
-                plan = await agreed(queue, self._clock, batch, plan, options.selection, options.agree, self._asked)
-            with suppress(StalePlanError):
-                return await queue.swap_generation(batch, known, intakes(plan, queue.stored_path)), plan
-        raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
 
     async def _quote(self, client: Client, pool: Pool, asked: Asked) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
@@ -352,14 +335,6 @@ class Session:
         day, options = day_of(self._clock.now_ms(), batch.caps.zone), self._options
         return caps_of(
             batch, batch_id, day, run_id, kind=options.kind, max_spend_usd_micros=options.max_spend_usd_micros
-        )
-
-
-def _check_same_manifest(batch: Batch, known: Path | None) -> None:
-    """Two manifests under one name would take turns in buying each other's jobs anew."""
-    if known is not None and known != batch.path and known.exists():
-        raise UsageError(
-            f"{batch.path} is named {batch.name!r}, and so is {known} in this queue; give one of them another `name:`"
         )
 
 

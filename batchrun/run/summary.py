@@ -9,7 +9,7 @@ from typing import Any
 from batchrun.errors import URGENCY, ExitCode, most_urgent
 from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
-from batchrun.plan import Reason
+from batchrun.plan import Planned, Reason
 from batchrun.queue.failures import PERSON_KINDS
 from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
@@ -146,13 +146,18 @@ def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
     before = 0
     if result is not None:
         plan = result.plans.get(view.name, [])
-        before = sum(planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST, *_STAND) for planned in plan)
+        before = sum(_was_done(planned) for planned in plan)
         before = min(before, counts[JobState.DONE])
         if view.name not in result.plans:  # nothing was read: only what this run collected is new
             before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))
     counts[JobState.DONE] -= before
     ordered = {"done": counts.pop("done"), "up_to_date": before, **counts}
     return ordered | {"total": sum(ordered.values())}
+
+
+def _was_done(planned: Planned) -> bool:
+    is_done = planned.known is not None and planned.known.state is JobState.DONE
+    return planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST) or (planned.reason in _STAND and is_done)
 
 
 def problems_of(views: Sequence[BatchView]) -> list[Problem]:

@@ -146,6 +146,22 @@ async def test_a_canary_whose_picture_changes_under_way_does_not_hang(shop: Shop
         assert code_of(await run_shop(shop, emulator, canary=1)) is ExitCode.DONE
 
 
+async def test_a_second_round_keeps_to_the_limit(shop: Shop) -> None:
+    shop.add("a")
+    watcher = Watcher()
+
+    def change(_: Event) -> None:
+        make_picture(shop.folder / "pics" / "a.png", seed=99)
+        shop.add("urgent", more=", priority: 9")
+        watcher.on.clear()
+
+    watcher.on[Kind.CLAIMED] = change
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, selection=Selection(limit=1))
+        assert (result.bought, len(emulator.world.submits)) == (1, 1)
+        assert shop.output("urgent").exists()
+
+
 async def test_nothing_is_started_that_would_miss_the_deadline(shop: Shop) -> None:
     shop.add_many(3)
     watcher = Watcher()

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.cli.main import main
+from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
 from batchrun.manifest.jobs import Batch, Caps, Limits
 from batchrun.plan import Reason, Selection
 from batchrun.run import consent, summary
 from batchrun.run.consent import Rerun, threshold_usd_micros
+from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
-from tests.conftest import Shop, emulated, run_shop
+from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_session import code_of, counts
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import SimClock
@@ -197,3 +200,90 @@ def test_the_default_lies_between_one_and_ten_dollars(jobs: int) -> None:
     above = threshold_usd_micros(whole)
     assert 1_000_000 <= above <= 10_000_000
     assert above in (1_000_000, 10_000_000) or above == whole.worst_price_usd_micros // 5
+
+
+async def test_a_yes_holds_for_what_its_run_got_to_buy(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    asked: list[Rerun] = []
+
+    def refuse(rerun: Rerun) -> bool:
+        asked.append(rerun)
+        return False
+
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.write()
+        emulator.world.dice.chances = {Fault.CLIP_BLACK: 1.0}
+        result = await run_shop(shop, emulator, canary=2, agree=lambda _: True)
+        assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 2)
+        emulator.world.dice.chances = {}
+        result = await run_shop(shop.add("new"), emulator, agree=refuse)
+        assert str(asked[0]) == "shop: 6 finished clips would be bought again for $1.50 (6 waiting)"
+        assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 1)
+        assert counts(result) == {"done": 1, "up_to_date": 2, "queued": 6, "total": 9}
+        assert (await run_shop(shop, emulator, no_new=True)).bought == 0
+        result = await run_shop(shop, emulator, agree=lambda _: True)
+        assert (code_of(result), result.bought, counts(result)["done"]) == (ExitCode.DONE, 6, 6)
+
+
+async def test_a_retry_a_redo_and_a_change_of_one_clip_need_no_yes_again(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace(
+            "{id: job-00, image: pics/job-00.png, prompt: 'It turns'",
+            "{id: job-00, image: pics/job-00.png, prompt: 'Up'",
+        )
+        emulator.world.account = emulator.world.account.__class__(concurrency=1)
+        stop = Stop()
+        watcher = Watcher(on={Kind.CLAIMED: lambda _: stop.ask(signal.SIGINT)})
+        assert (await run_shop(shop, emulator, watcher=watcher, stop=stop)).bought == 0  # queued, and not bought
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 1)
+        assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "job-00", "job-01"]) == 0
+        assert (await run_shop(shop, emulator)).bought == 2
+
+
+async def test_another_run_leaves_alone_what_this_one_has_been_allowed(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    asked: list[Rerun] = []
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.write()
+        emulator.world.account = emulator.world.account.__class__(concurrency=1)
+        both: list[asyncio.Task[object]] = []
+
+        def second(_: Event) -> None:
+            if not both:
+                both.append(
+                    asyncio.ensure_future(run_shop(shop, emulator, agree=lambda rerun: bool(asked.append(rerun))))
+                )
+
+        watcher = Watcher(on={Kind.ACCEPTED: second})
+        result = await run_shop(shop, emulator, watcher=watcher, agree=lambda _: True)
+        await both[0]
+        assert (code_of(result), asked, len(emulator.world.submits)) == (ExitCode.DONE, [], 2 * COUNT)
+
+
+async def test_a_limit_over_several_manifests_is_one_limit_for_changes_too(shop: Shop) -> None:
+    shop.add_many(3)
+    second = shop.folder / "second.yaml"
+    rows = [row.replace("id: job", "id: two").replace("It turns", "It rises") for row in shop.rows]
+
+    def write_second() -> None:
+        second.write_text(f"version: 1\nlimits: {shop.limits}\njobs:\n" + "\n".join(rows) + "\n")
+
+    write_second()
+    manifests = [shop.manifest, second]
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, manifests=manifests)
+        shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
+        shop.write()
+        rows = [row.replace("It rises", "It sinks") for row in rows]
+        write_second()
+        result = await run_shop(shop, emulator, manifests=manifests, selection=Selection(limit=2))
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 2)
+        reasons = Counter(one.reason for plan in result.plans.values() for one in plan)
+        assert reasons == {Reason.PROMPT_CHANGED: 2, Reason.NOT_ASKED: 4}

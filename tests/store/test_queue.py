@@ -488,7 +488,7 @@ REFUSALS = [
     "UPDATE queue_identity SET kind = 'other'",
     """INSERT INTO jobs SELECT job_id + 1, batch_id, key || 'x', state, revision_id, attempt_id, priority, position,
     price_usd_micros, tags, image_path, output_path, output_key, generation, 0, lease_run_id, 0, NULL, NULL, NULL,
-    NULL, NULL, NULL, 0, NULL, NULL FROM jobs""",
+    NULL, NULL, NULL, 0, NULL, NULL, NULL FROM jobs""",
 ]
 
 

@@ -53,6 +53,8 @@ SELECT j.job_id, j.key, j.state, j.output_path, j.file_sha256, j.placed_sha256, 
        r.fingerprint, r.fp_version, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s,
        r.image_sha256, r.image_url, r.take,
        a.output_url, a.finished_ms AS attempt_finished_ms,
+       j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
+          SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
           AND coalesce(t.code, 0) <> 1407) AS failed_attempts
 FROM jobs j
@@ -104,8 +106,12 @@ WHERE job_id = :job_id AND revision_id = :old_revision_id
 -- name: requeue_revised
 UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
     not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
-    file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, changed_ms = :now_ms
+    file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, rerun_by = NULL, changed_ms = :now_ms
 WHERE job_id = :job_id AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
+
+-- It has a clip already, and this run may buy another one.
+-- name: allow_rerun
+UPDATE jobs SET rerun_by = :run_id WHERE job_id = :job_id AND state = 'queued' AND outdated = 0;
 
 -- A job that failed for a passing reason may be tried again.
 -- name: requeue_failed
@@ -136,12 +142,17 @@ WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.outdated = 0
   AND j.generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
   AND j.not_before_ms <= :now_ms AND j.price_usd_micros < :price_below_usd_micros
   AND (:chosen_by IS NULL OR j.chosen_by = :chosen_by)
+  AND (j.rerun_by IS NULL OR j.rerun_by = :run_id)
   AND coalesce(j.lease_run_id, '') <> :run_id
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
 ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
 
 -- name: choose
 UPDATE jobs SET chosen_by = :run_id WHERE batch_id = :batch_id AND key = :key;
+
+-- What an earlier round of the run was asked for and has not bought: this round may be asked for something else.
+-- name: choose_anew
+UPDATE jobs SET chosen_by = NULL WHERE batch_id = :batch_id AND chosen_by = :run_id AND state = 'queued';
 
 -- How the chosen jobs stand, for a run that goes on only when they are well.
 -- name: chosen_states
@@ -179,6 +190,7 @@ SELECT EXISTS (
     SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state = 'queued' AND outdated = 0
       AND generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
       AND price_usd_micros < :price_below_usd_micros AND not_before_ms <= :patience_ms
+      AND (rerun_by IS NULL OR rerun_by = :run_id)
       AND (:chosen_by IS NULL OR chosen_by = :chosen_by)) AS something;
 
 -- name: paid_left
@@ -574,7 +586,7 @@ DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
 
 -- name: requeue_asked
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
-    finished_ms = NULL, changed_ms = :now_ms
+    finished_ms = NULL, rerun_by = NULL, changed_ms = :now_ms
 WHERE job_id = :job_id AND state IN ('failed', 'cancelled') RETURNING job_id;
 
 -- name: insert_take
