@@ -21,7 +21,7 @@ VERBS = {
     "redo": "buy a new take of finished jobs",
     "cancel": "take out what is not bought yet; what runs is paid for and stays",
     "report": "one HTML gallery of all clips, a CSV or JSON table, or a statement of money",
-    "resolve": "decide a submit whose outcome nobody can tell: --adopt PREDICTION | --void | --leave",
+    "resolve": "decide what only a person can: submits of unknown outcome, and clips that `checks: strict` rejected",
     "init": "write a first manifest for a folder of pictures or a table",
     "schema": "the manifest's JSON Schema, for editors",
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",

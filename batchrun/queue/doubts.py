@@ -1,6 +1,7 @@
 """What the queue knows of submits whose outcome is not certain, and of charges that nobody has compared yet."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from batchrun.queue import answers
@@ -8,15 +9,18 @@ from batchrun.queue.access import Access
 from batchrun.queue.answers import Audit, RefundSeen
 from batchrun.queue.records import (
     ChargeDue,
+    Job,
     KnownPicture,
     KnownPrediction,
     LateAttempt,
     LateCharge,
     OpenSubmit,
+    ReadyFile,
     RefundDue,
 )
 from batchrun.queue.rows import (
     charge_due_of,
+    job_of,
     known_picture_of,
     known_prediction_of,
     late_attempt_of,
@@ -24,7 +28,7 @@ from batchrun.queue.rows import (
     open_submit_of,
     refund_due_of,
 )
-from batchrun.queue.script import ask
+from batchrun.queue.script import Script, ask, ask_one
 
 WATCH_MS = 7 * 86_400_000
 """So long a submit that was given up is watched: the provider's list reaches back as far (design, section 4a)."""
@@ -60,6 +64,23 @@ class Doubts:
     async def leave(self, attempt_id: str, message: str) -> bool:
         """See `answers.record_left`."""
         return await self._access.book(answers.record_left, attempt_id, message)
+
+    async def rejected(self, batch_ids: Sequence[int]) -> list[Job]:
+        """The jobs of these batches whose clip was paid for and rejected."""
+        return await self._access.read(lambda: self._rejected(batch_ids))
+
+    def _rejected(self, batch_ids: Sequence[int]) -> Script[list[Job]]:
+        found: list[Job] = []
+        for batch_id in batch_ids:
+            for row in (yield from ask("rejected_jobs", batch_id=batch_id)):
+                job = yield from ask_one("read_job", job_id=row["job_id"])
+                found += [job_of(job, self._real_path)] if job is not None else []
+        return found
+
+    async def accept(self, job: Job, file: ReadyFile) -> bool:
+        """A person takes the rejected clip: it goes on as one that is downloaded and checked. False when it is decided."""
+        params = {"job_id": job.job_id, "attempt_id": job.attempt.attempt_id if job.attempt else None, **asdict(file)}
+        return bool(await self._access.write("accept_rejected", now_ms=self._access.clock.now_ms(), **params))
 
     async def wake_twins(self) -> None:
         """Jobs that wait for the clip of a doubtful one may look again."""

@@ -177,6 +177,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyFile:
+    """A whole, checked clip that has not got its name yet."""
+
+    sha256: str
+    size_bytes: int
+    facts: str
+    """What was read from it, as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownJob:
     """What the queue knows of a job of the manifest, for the plan."""
 

@@ -75,10 +75,10 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.DOWNLOADING: frozenset({JobState.DONE, JobState.REJECTED, JobState.LOST}),
     JobState.DONE: frozenset({JobState.QUEUED, JobState.DOWNLOADING}),
     JobState.FAILED: frozenset({JobState.QUEUED, JobState.RUNNING}),
-    JobState.REJECTED: frozenset({JobState.QUEUED}),
+    JobState.REJECTED: frozenset({JobState.QUEUED, JobState.DOWNLOADING}),
     JobState.LOST: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 """Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed;
-`queued` goes straight to `done` when the very same clip was bought for another job and is copied; `queued` and `failed`
+`rejected` goes back to `downloading` when a person takes the clip all the same; `queued` goes straight to `done` when the very same clip was bought for another job and is copied; `queued` and `failed`
 go straight to `running` when a submit that was given up turns out to exist."""

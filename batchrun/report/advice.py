@@ -61,7 +61,7 @@ ADVICE: dict[str, Advice] = {
     ),
     FailureKind.WARNED_CLIP: Advice(
         "The clip is paid for and whole, but looks wrong, and `checks: strict` rejects that.",
-        "Look at the file in .batchrun/rejected; batchrun redo buys a new take.",
+        "Look at the file in .batchrun/rejected; batchrun resolve MANIFEST ID --accept takes it, batchrun redo buys a new take.",
     ),
     FailureKind.REJECTED_TWIN: Advice(
         "The very same request brought a clip that was rejected, under another name.",

@@ -1,17 +1,26 @@
-"""A person decides a submit whose outcome nobody can tell: it is this prediction, it created nothing, or leave it so."""
+"""A person decides what nobody else can: what became of a submit, or whether a rejected clip is good enough."""
 
+import asyncio
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from batchrun.clock import Clock, rfc3339
 from batchrun.errors import KeyRefusedError, ProviderUnavailableError, UsageError
+from batchrun.manifest.jobs import Checks
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, NotFoundError, Prediction, ProviderError
 from batchrun.queue.answers import Recorded
-from batchrun.queue.records import OpenSubmit
+from batchrun.queue.records import Job, OpenSubmit, ReadyFile
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.queue.store import Queue
 from batchrun.run.evidence import SLACK_MS, Fit, fit
+from batchrun.run.first_frames import sent_picture
 from batchrun.run.sweeps import open_attempt, until_ms
+from batchrun.video.boxes import BrokenClipError
+from batchrun.video.check import check_clip
+from batchrun.video.download import flush, sha256_of
+from batchrun.video.place import part_path, poster_path, quarantine_path
 
 _UNDECIDED = frozenset({JobState.UNKNOWN, JobState.PARKED})
 _TOO_LATE = "a run has decided it meanwhile; nothing was changed"
@@ -87,3 +96,44 @@ async def leave(queue: Queue, submit: OpenSubmit) -> None:
     """Nobody will ever know: its money stays held, the job is not bought again unasked, and it stops nothing any more."""
     if not await queue.doubts.leave(submit.attempt_id, "left undecided by a person; its money counts as spent"):
         raise UsageError(_TOO_LATE)
+
+
+def kept_clip(folder: Path, job: Job) -> Path:
+    """Where the clip of a rejected job is kept."""
+    return quarantine_path(folder, job.batch, job.key, job.attempt.attempt_id if job.attempt else "")
+
+
+async def accept(queue: Queue, job: Job) -> None:
+    """The rejected clip is good enough: it lies ready for the next run, which only gives it its name.
+
+    Raises:
+        UsageError: it is gone, or it is broken and not merely odd to look at.
+    """
+    folder = queue.path.resolve().parent
+    file = await asyncio.to_thread(_made_ready, job, kept_clip(folder, job), folder, queue.identity.kind)
+    if not await queue.doubts.accept(job, file):
+        raise UsageError(_TOO_LATE)
+
+
+def _made_ready(job: Job, kept: Path, folder: Path, kind: str) -> ReadyFile:
+    """A copy: what was kept stays until somebody removes it. Blocks."""
+    part = part_path(job.output, job.attempt.attempt_id if job.attempt else "")
+    fresh = part.with_name(f"{part.name}.accepted")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, fresh)
+        poster = poster_path(folder, kind, job.batch, job.key)
+        picture = sent_picture(job.revision)
+        facts = check_clip(fresh, job.revision.duration_s, Checks.FULL, picture=picture, poster=poster)
+        file = ReadyFile(sha256=sha256_of(fresh), size_bytes=fresh.stat().st_size, facts=facts.as_json())
+        flush(fresh)
+        fresh.replace(part)
+    except FileNotFoundError as error:
+        raise UsageError(f"{kept} is gone; batchrun redo buys a new take of {job.key}") from error
+    except BrokenClipError as error:
+        fresh.unlink()
+        raise UsageError(
+            f"{kept} is no whole clip of {job.revision.duration_s} s ({error}); claim its money back with the prediction's "
+            f"id, and batchrun redo buys a new take of {job.key}"
+        ) from error
+    return file

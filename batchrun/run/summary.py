@@ -85,7 +85,7 @@ def _next_command(code: ExitCode, kind: str, command: str) -> str:
         return f"batchrun {command}"
     if kind == "rerun_not_agreed":
         return f"batchrun {command} --yes"
-    if kind == JobState.PARKED.value and " " not in command:  # it takes one manifest
+    if kind in (JobState.PARKED.value, JobState.REJECTED.value) and " " not in command:  # it takes one manifest
         return f"batchrun resolve {command}"
     return f"batchrun status {command}"
 

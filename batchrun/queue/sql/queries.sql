@@ -439,6 +439,15 @@ UPDATE jobs SET state = 'rejected', failure_kind = :kind, failure_message = :mes
 WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'downloading' AND lease_run_id = :run_id
 RETURNING job_id;
 
+-- name: rejected_jobs
+SELECT job_id FROM jobs WHERE batch_id = :batch_id AND state = 'rejected' ORDER BY position, job_id;
+
+-- A person has looked at it: whole and paid for, it only needs its name.
+-- name: accept_rejected
+UPDATE jobs SET state = 'downloading', file_sha256 = :sha256, file_bytes = :size_bytes, file_facts = :facts,
+    not_before_ms = 0, failure_kind = NULL, failure_message = NULL, finished_ms = NULL, changed_ms = :now_ms
+WHERE job_id = :job_id AND attempt_id = :attempt_id AND state = 'rejected' RETURNING job_id;
+
 -- name: job_lost
 UPDATE jobs SET state = 'lost', failure_kind = :kind, failure_message = :message, changed_ms = :now_ms,
     finished_ms = :now_ms, lease_run_id = NULL
