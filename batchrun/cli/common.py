@@ -7,7 +7,6 @@ from pathlib import Path
 
 from batchrun.errors import KeyRefusedError, UsageError
 from batchrun.money import parse_usd
-from batchrun.plan import Selection
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
 PREVIEW_ORIGIN = "emulator"
@@ -87,22 +86,6 @@ def read_key(key_file: Path | None) -> str:
 def base_url() -> str:
     """The API's address. Raises UsageError."""
     return check_base_url(os.environ.get("WAVESPEED_BASE_URL") or DEFAULT_BASE_URL)
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Which jobs of the manifests are meant."""
-    parser.add_argument(
-        "--only", action="append", metavar="ID", help="only these jobs, * and ? as in file names; repeatable"
-    )
-    parser.add_argument("--tag", action="append", metavar="TAG", help="only jobs with this tag; repeatable")
-    parser.add_argument(
-        "--limit", type=count_argument, metavar="N", help="buy at most so many, the highest priorities first"
-    )
-
-
-def selection_of(parsed: argparse.Namespace) -> Selection:
-    """What was asked for."""
-    return Selection(only=tuple(parsed.only or ()), tags=tuple(parsed.tag or ()), limit=parsed.limit)
 
 
 def count_argument(text: str) -> int:

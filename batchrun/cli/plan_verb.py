@@ -3,50 +3,32 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import os
+from dataclasses import replace
 
-from batchrun.cli import common
-from batchrun.cli.status_verb import open_to_look
-from batchrun.clock import Clock, SystemClock, day_of
+from batchrun.cli import asking, common
+from batchrun.clock import Clock, SystemClock, rfc3339
 from batchrun.errors import ExitCode
 from batchrun.manifest.digests import DigestCache
-from batchrun.manifest.jobs import Batch
-from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd, format_usd
-from batchrun.plan import BUYS, Planned, Reason, make_plan
-from batchrun.provider.urls import is_loopback
-from batchrun.queue.records import Balance, Cap, KnownBatch
-from batchrun.run.consent import rerun_of, standing_clips
-from batchrun.run.forecast import CapForecast, Forecast, Line, duration_s, lines_of, price_by_batch
-from batchrun.run.latencies import ClipKind, Latencies
+from batchrun.plan import Reason
+from batchrun.run.asked import left_of
+from batchrun.run.forecast import CapForecast, Forecast, Line, merged
+from batchrun.run.outlook import look_ahead
+from batchrun.run.quotes import Quote, Today, ask_today, prices_of
 from batchrun.run.summary import SCHEMA_VERSION, skipped_json, skipped_lines
-from batchrun.run.terms import CapView, caps_of, most_careful
 
 _SHOWN = 20
 _TEXT_CHARS = 60
-_NO_BATCH = -1
 _QUIET = frozenset({Reason.UP_TO_DATE, Reason.CANCELLED})
 _FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
-
-
-@dataclass(slots=True)
-class _Known:
-    """What the queue knows, where there is one."""
-
-    batches: dict[str, KnownBatch] = field(default_factory=dict)
-    ids: dict[str, int] = field(default_factory=dict)
-    clips: set[str] = field(default_factory=set)
-    latencies: Latencies = field(default_factory=Latencies)
-    balances: dict[Cap, Balance] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
+    asking.add_arguments(parser)
     parser.add_argument("--all", action="store_true", help="every job, also those that are up to date")
-    parser.add_argument("--max-spend", type=common.usd_argument, metavar="USD", help="as of the run to come")
     parser.add_argument(
         "--exit-code", action="store_true", help=f"exit {int(ExitCode.WOULD_BUY)} when something would be bought"
     )
@@ -55,86 +37,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the plan."""
-    clock = SystemClock()
-    forecasts = [
-        asyncio.run(_forecast(parsed, path, manifests, clock)) for path, manifests in common.queue_paths(parsed).items()
-    ]
-    forecast = Forecast(
-        lines=[line for one in forecasts for line in one.lines],
-        caps=[cap for one in forecasts for cap in one.caps],
-        reruns=[rerun for one in forecasts for rerun in one.reruns],
-        duration_s=sum(one.duration_s for one in forecasts),
-        skipped={name: rows for one in forecasts for name, rows in one.skipped.items()},
-    )
+    return say_plan(parsed, every=parsed.all, exit_code=parsed.exit_code)
+
+
+def say_plan(parsed: argparse.Namespace, *, every: bool = False, exit_code: bool = False) -> int:
+    """What a run with these arguments would do; a run is asked for it as well (`--dry-run`)."""
+    key = _key(parsed)
+    forecast, today = asyncio.run(_look_ahead(parsed, key, SystemClock()))
     if parsed.json:
-        print(json.dumps(_json(forecast), ensure_ascii=False, indent=2))
+        print(json.dumps(_json(parsed, forecast, today), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(forecast, every=parsed.all)))
-    return int(ExitCode.WOULD_BUY) if parsed.exit_code and forecast.to_buy else 0
+        print("\n".join(_lines(parsed, forecast, today, every=every)))
+    return int(ExitCode.WOULD_BUY) if exit_code and forecast.to_buy else 0
 
 
-async def _forecast(parsed: argparse.Namespace, path: Path, manifests: Sequence[Path], clock: Clock) -> Forecast:
-    fast = parsed.preview or is_loopback(common.base_url())
-    cache = DigestCache(common.digests_path(path), clock.now_ms)  # not saved: looking changes nothing
-    batches = [load_manifest(one, fast=fast, previews=parsed.preview, cache=cache) for one in manifests]
+def _key(parsed: argparse.Namespace) -> str | None:
+    """The key, where there is one: without it the provider is not asked."""
+    named = parsed.api_key_file or os.environ.get("WAVESPEED_API_KEY", "").strip()
+    return common.read_key(parsed.api_key_file) if named and not parsed.preview else None
+
+
+async def _look_ahead(parsed: argparse.Namespace, key: str | None, clock: Clock) -> tuple[Forecast, Today | None]:
+    """Every queue in turn, as a run goes through them; then one question about all that would be bought."""
+    forecasts: list[Forecast] = []
     now_ms = clock.now_ms()
-    known = await _look(parsed, path, batches, clock) if await asyncio.to_thread(path.exists) else _Known()
-    plans = [(batch.name, _plan(batch, known, now_ms, is_free=parsed.preview)) for batch in batches]
-    lines = lines_of(plans, known.clips)
-    specs = [line.planned.spec for line in lines if line.planned.reason in BUYS and not line.is_copy]
-    kinds = [known.latencies.of(ClipKind(spec.model, spec.duration_s)) for spec in specs]
-    took_s = duration_s(kinds, most_careful([batch.limits for batch in batches]))
-    prices = price_by_batch(lines)
-    caps = [
-        CapForecast(
-            CapView(name=cap.name, limit_usd_micros=cap.limit_usd_micros, balance=known.balances.get(cap, Balance())),
-            sum(prices.get(name, 0) for name in names),
+    for path, manifests in common.queue_paths(parsed).items():
+        options = asking.options_of(parsed, path, manifests, key=key, now_ms=now_ms)
+        options = replace(
+            options,
+            selection=left_of(options.selection, sum(len(one.to_buy) for one in forecasts)),
+            max_spend_usd_micros=_rest(parsed.max_spend, sum(one.price_usd_micros for one in forecasts)),
         )
-        for cap, names in _caps(parsed, batches, known, now_ms).items()
-    ]
-    reruns = [rerun_of(batch, plan, known.clips) for batch, (_, plan) in zip(batches, plans, strict=True)]
-    asks = [] if parsed.preview else [rerun for rerun in reruns if rerun is not None]
-    skipped = {batch.name: batch.skipped for batch in batches}
-    return Forecast(lines=lines, caps=caps, reruns=asks, duration_s=took_s, skipped=skipped)
+        cache = DigestCache(common.digests_path(path), clock.now_ms)  # not saved: looking changes nothing
+        forecasts.append(await look_ahead(options, asking.load(options, cache), clock))
+    forecast = merged(forecasts)
+    if key is None:
+        return forecast, None
+    return forecast, await ask_today(common.base_url(), key, [line.planned.spec for line in forecast.to_buy], clock)
 
 
-def _plan(batch: Batch, known: _Known, now_ms: int, *, is_free: bool) -> list[Planned]:
-    seen = known.batches.get(batch.name, KnownBatch())
-    most = batch.limits.max_attempts
-    return make_plan(batch.jobs, seen.jobs, now_ms, max_attempts=most, is_free=is_free)
-
-
-async def _look(parsed: argparse.Namespace, path: Path, batches: Sequence[Batch], clock: Clock) -> _Known:
-    queue = await open_to_look(path, clock, preview=parsed.preview)
-    try:
-        known = _Known(latencies=Latencies(await queue.latencies()))
-        known.ids = {one.name: one.batch_id for one in await queue.batches()}
-        known.batches = {batch.name: await queue.known_batch(batch.name) for batch in batches}
-        wanted = [spec.fingerprint for batch in batches for spec in batch.jobs]
-        known.clips = await standing_clips(queue, wanted)
-        for cap in _caps(parsed, batches, known, clock.now_ms()):
-            known.balances[cap] = await queue.balance(cap.scope)
-    finally:
-        await queue.close()
-    return known
-
-
-def _caps(parsed: argparse.Namespace, batches: Sequence[Batch], known: _Known, now_ms: int) -> dict[Cap, list[str]]:
-    """Every cap, with the batches under it."""
-    found: dict[Cap, list[str]] = {}
-    kind = "preview" if parsed.preview else "paid"
-    for batch in batches:
-        day = day_of(now_ms, batch.caps.zone)
-        batch_id = known.ids.get(batch.name, _NO_BATCH)
-        for cap in caps_of(batch, batch_id, day, "", kind=kind, max_spend_usd_micros=parsed.max_spend):
-            found.setdefault(cap, []).append(batch.name)
-    return found
+def _rest(max_spend_usd_micros: int | None, price_usd_micros: int) -> int | None:
+    return None if max_spend_usd_micros is None else max(0, max_spend_usd_micros - price_usd_micros)
 
 
 # ---------------------------------------------------------------------- words
 
 
-def _lines(forecast: Forecast, *, every: bool) -> list[str]:
+def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None, *, every: bool) -> list[str]:
     price = format_usd(forecast.price_usd_micros)
     lines = [f"{len(forecast.lines)} jobs, {len(forecast.to_buy)} to buy for at most {price}"]
     for reason, (count, cost) in forecast.by_reason().items():
@@ -143,10 +92,55 @@ def _lines(forecast: Forecast, *, every: bool) -> list[str]:
         saved = format_usd(forecast.saved_usd_micros)
         lines.append(f"  {len(forecast.copies):>7} {'copies of the same request':<26} {saved} saved")
     lines += [_cap_line(cap) for cap in forecast.caps]
+    lines += [
+        f"{name}: nothing bounds what it may spend, and a run is refused: add `limits: {{budget: 25.00}}`, or --max-spend 5"
+        for name in forecast.unbounded
+    ]
+    if today is not None:
+        lines += _today_lines(forecast, today)
     lines += [f"needs --yes, or a yes at the terminal: {rerun}" for rerun in forecast.reruns]
+    if canaries := forecast.canaries(parsed.canary):
+        first = format_usd(sum(line.price_usd_micros for line in canaries))
+        lines.append(f"the first {len(canaries)} for {first}, and the others only when these are done and look well")
     if forecast.to_buy:
         lines.append(f"about {common.shown_time(forecast.duration_s)} at these limits")
+    if (reach := forecast.in_time) is not None and forecast.to_buy:
+        lines.append(
+            f"about {reach.clips} of {reach.of_clips} clips will be ready by {rfc3339(reach.deadline_ms)[:16]}Z"
+        )
     return lines + skipped_lines(forecast.skipped) + _job_lines(forecast, every=every)
+
+
+def _today_lines(forecast: Forecast, today: Today) -> list[str]:
+    lines = [_quote_line(quote) for quote in today.quotes]
+    if today.balance_usd_micros is not None:
+        left = _left_today(forecast, today)
+        kept = forecast.keep_balance_usd_micros
+        keeps = f", of which {format_usd(kept)} are kept" if kept else ""
+        rest = (
+            f"{format_usd(left)} left after this"
+            if left >= 0
+            else f"not enough: {format_usd(-left)} more would be needed"
+        )
+        lines.append(f"balance of the account: {format_usd(today.balance_usd_micros)}{keeps}, {rest}")
+    if today.trouble:
+        lines.append(f"today's price and balance are not known: {today.trouble}")
+    return lines
+
+
+def _quote_line(quote: Quote) -> str:
+    price, agreed = format_usd(quote.quoted_usd_micros), format_usd(quote.agreed_usd_micros)
+    words = f"a {quote.duration_s} s clip costs {price} today"
+    if quote.is_dearer:
+        accept = f"limits.max_price: {{{quote.duration_s}: {price[1:]}}}"
+        return f"{words}, more than the {agreed} agreed to: a run buys nothing until you set {accept}"
+    return f"{words}, as agreed" if price == agreed else f"{words}, less than the {agreed} agreed to"
+
+
+def _left_today(forecast: Forecast, today: Today) -> int:
+    """What the account would hold after this, above what is kept; negative where it does not suffice."""
+    need = forecast.price_of(prices_of(today.quotes)) + forecast.keep_balance_usd_micros
+    return (today.balance_usd_micros or 0) - need
 
 
 def _cap_line(forecast: CapForecast) -> str:
@@ -181,7 +175,8 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…")
 
 
-def _json(forecast: Forecast) -> dict[str, object]:
+def _json(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -> dict[str, object]:
+    canaries, reach = forecast.canaries(parsed.canary), forecast.in_time
     return {
         "schema_version": SCHEMA_VERSION,
         "to_buy": len(forecast.to_buy),
@@ -193,6 +188,15 @@ def _json(forecast: Forecast) -> dict[str, object]:
         "copies": len(forecast.copies),
         "saved_usd": decimal_usd(forecast.saved_usd_micros),
         "duration_s": round(forecast.duration_s, 1),
+        "canaries": {
+            "clips": len(canaries),
+            "price_usd": decimal_usd(sum(line.price_usd_micros for line in canaries)),
+        },
+        "in_time": None
+        if reach is None
+        else {"by": rfc3339(reach.deadline_ms), "clips": reach.clips, "of_clips": reach.of_clips},
+        "unbounded": list(forecast.unbounded),
+        "today": None if today is None else _today_json(forecast, today),
         "reasons": {
             reason.value: {"jobs": count, "price_usd": decimal_usd(price)}
             for reason, (count, price) in forecast.by_reason().items()
@@ -208,6 +212,26 @@ def _json(forecast: Forecast) -> dict[str, object]:
         ],
         **skipped_json(forecast.skipped),
         "jobs": [_job_json(line) for line in forecast.lines],
+    }
+
+
+def _today_json(forecast: Forecast, today: Today) -> dict[str, object]:
+    known = today.balance_usd_micros is not None
+    return {
+        "price_usd": decimal_usd(forecast.price_of(prices_of(today.quotes))),
+        "quotes": [
+            {
+                "model": one.model,
+                "duration_s": one.duration_s,
+                "price_usd": decimal_usd(one.quoted_usd_micros),
+                "agreed_usd": decimal_usd(one.agreed_usd_micros),
+                "stops": one.is_dearer,
+            }
+            for one in today.quotes
+        ],
+        "balance_usd": decimal_usd(today.balance_usd_micros) if today.balance_usd_micros is not None else None,
+        "balance_left_usd": decimal_usd(_left_today(forecast, today)) if known else None,
+        "trouble": today.trouble or None,
     }
 
 

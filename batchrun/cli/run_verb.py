@@ -13,72 +13,57 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from batchrun.cli import common
+from batchrun.cli import asking, common, plan_verb
 from batchrun.cli.common import shown_path
 from batchrun.cli.main import error_json
 from batchrun.cli.progress import EventLog, Progress, both
-from batchrun.clock import Clock, SystemClock, next_local_ms
+from batchrun.clock import Clock, SystemClock
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch, Limits
-from batchrun.manifest.read import load_manifest
 from batchrun.money import decimal_usd
-from batchrun.provider.urls import is_loopback
 from batchrun.queue.states import JobState
 from batchrun.run import summary
 from batchrun.run.asked import left_of
 from batchrun.run.consent import Agree, Rerun
 from batchrun.run.forecast import duration_s
 from batchrun.run.latencies import ClipKind, Latencies
-from batchrun.run.session import Session, Surroundings, origin
+from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
-from batchrun.run.terms import Options, Result, most_careful
+from batchrun.run.terms import Options, Result, is_bounded, most_careful
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
-    parser.add_argument("--no-new", action="store_true", help="buy nothing: only collect what is paid for")
-    common.add_selection(parser)
-    parser.add_argument(
-        "--canary", type=common.count_argument, default=0, metavar="N",
-        help="buy the first N, and the others only when these are done and look well",
-    )  # fmt: skip
-    until = parser.add_mutually_exclusive_group()
-    until.add_argument(
-        "--finish-by", type=common.time_argument, metavar="HH:MM",
-        help="start nothing that will most likely not be ready by then (this machine's time of the day)",
-    )  # fmt: skip
-    until.add_argument(
-        "--max-duration", type=common.seconds_argument, metavar="TIME", help="the same, so long from now: 2h"
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--no-new", action="store_true", help="buy nothing: only collect what is paid for")
+    how.add_argument(
+        "-n", "--dry-run", action="store_true", help="only say what this run would do, as `batchrun plan` does"
     )
-    parser.add_argument("--max-spend", type=common.usd_argument, metavar="USD", help="this run spends at most so much")
+    asking.add_arguments(parser)
     parser.add_argument(
         "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
         help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
     )  # fmt: skip
-    parser.add_argument(
-        "--yes", action="store_true",
-        help="agree to buying finished clips anew whose inputs have changed, however many (see confirm_rerun_above)",
-    )  # fmt: skip
-    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="read the key from a file")
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="append every event as a JSON line")
     common.add_output(parser)
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, print the summary, return the exit status."""
+    if parsed.dry_run:
+        return plan_verb.say_plan(parsed)
     return asyncio.run(_main(parsed, SystemClock()))
 
 
 async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
     stop = Stop()
     queues = common.queue_paths(parsed)
-    base_url = common.base_url()
     key = None if parsed.preview else common.read_key(parsed.api_key_file)
-    deadline_ms = _deadline_ms(parsed, clock.now_ms())
+    now_ms = clock.now_ms()
     results: list[Result] = []
     loaded: list[Batch] = []
     with (
@@ -90,17 +75,11 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
             observer = both(progress, log) if log else progress
             for queue_path, manifests in queues.items():
                 async with AsyncExitStack() as stack:
-                    options = Options(
-                        kind="paid",
-                        base_url=base_url,
-                        origin=origin(base_url),
-                        key=key,
-                        queue_path=queue_path,
-                        manifests=manifests,
+                    options = asking.options_of(parsed, queue_path, manifests, key=key, now_ms=now_ms)
+                    options = replace(
+                        options,
                         no_new=parsed.no_new,
-                        selection=left_of(common.selection_of(parsed), sum(result.bought for result in results)),
-                        canary=parsed.canary,
-                        deadline_ms=deadline_ms,
+                        selection=left_of(options.selection, sum(result.bought for result in results)),
                         max_spend_usd_micros=_rest(parsed.max_spend, results),
                         agree=_agreement(parsed),
                         grace_s=parsed.grace,
@@ -109,7 +88,7 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
                         options = await _on_emulator(options, clock, stack)
                     session = Session(
                         options,
-                        _loader(parsed, options, loaded, clock),
+                        _loader(options, loaded, clock),
                         Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
                         stop=stop,
                         observer=observer,
@@ -121,12 +100,6 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
             if log is not None:
                 log.close()
     return _report(parsed, summary.merged(results), loaded)
-
-
-def _deadline_ms(parsed: argparse.Namespace, now_ms: int) -> int | None:
-    if parsed.max_duration is not None:
-        return now_ms + int(parsed.max_duration * 1000)
-    return next_local_ms(now_ms, *parsed.finish_by) if parsed.finish_by else None
 
 
 def _agreement(parsed: argparse.Namespace) -> Agree:
@@ -181,40 +154,25 @@ async def _on_emulator(options: Options, clock: Clock, stack: AsyncExitStack) ->
     )
 
 
-def _loader(
-    parsed: argparse.Namespace, options: Options, loaded: list[Batch], clock: Clock
-) -> Callable[[], Sequence[Batch]]:
+def _loader(options: Options, loaded: list[Batch], clock: Clock) -> Callable[[], Sequence[Batch]]:
     """Reads the manifests of one queue; every problem of every one of them at once."""
 
     def load() -> Sequence[Batch]:
-        fast = parsed.preview or is_loopback(options.base_url)
         cache = DigestCache(common.digests_path(options.queue_path), clock.now_ms)
         try:
-            batches = [
-                load_manifest(path, fast=fast, previews=parsed.preview, cache=cache) for path in options.manifests
-            ]
+            batches = asking.load(options, cache)
         finally:
             cache.save()  # also of a manifest that is refused: the next try need not read its pictures again
-        _check_together(batches, options)
+        for batch in batches:
+            if not is_bounded(batch, options):
+                raise UsageError(
+                    f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
+                    "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
+                )
         loaded.extend(batch for batch in batches if batch not in loaded)
         return batches
 
     return load
-
-
-def _check_together(batches: Sequence[Batch], options: Options) -> None:
-    names: dict[str, Path] = {}
-    for batch in batches:
-        first = names.setdefault(batch.name, batch.path)
-        if first != batch.path:
-            raise UsageError(
-                f"{first} and {batch.path} are both named {batch.name!r}; give one of them another `name:`"
-            )
-        if options.kind == "paid" and not batch.caps.any and options.max_spend_usd_micros is None:
-            raise UsageError(
-                f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
-                "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
-            )
 
 
 def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch]) -> int:

@@ -124,9 +124,15 @@ def start_by_ms(deadline_ms: int | None, latency: Latency) -> int | None:
 
 def ready_in_time(kinds: Sequence[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> str:
     """How many of these predictions, in this order, will be ready: said before the first of them is bought."""
+    ready = count_in_time(kinds, limits, now_ms, deadline_ms)
+    return f"by {rfc3339(deadline_ms)[:16]}Z about {ready} of {len(kinds)} clips will be ready"
+
+
+def count_in_time(kinds: Sequence[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> int:
+    """How many of these predictions, in this order, will be ready, roughly."""
     left_s = (deadline_ms - now_ms) / 1000
     low, high = 0, len(kinds)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if duration_s(kinds[:middle], limits) <= left_s else (low, middle - 1)
-    return f"by {rfc3339(deadline_ms)[:16]}Z about {low} of {len(kinds)} clips will be ready"
+    return low

@@ -40,6 +40,15 @@ class CapForecast:
         return self.cap.left_usd_micros - self.wanted_usd_micros
 
 
+@dataclass(frozen=True, slots=True)
+class InTime:
+    """How many clips will be ready by a deadline, roughly."""
+
+    deadline_ms: int
+    clips: int
+    of_clips: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """The whole plan."""
@@ -49,6 +58,11 @@ class Forecast:
     reruns: Sequence[Rerun] = field(default_factory=tuple)
     """What a person must agree to."""
     duration_s: float = 0.0
+    in_time: InTime | None = None
+    """How far a deadline reaches."""
+    unbounded: Sequence[str] = ()
+    """Batches whose run is refused, because nothing bounds what it may spend."""
+    keep_balance_usd_micros: int = 0
     skipped: Mapping[str, SkippedRows] = field(default_factory=dict)
     """Rows of sources that are left out because they are wrong, by batch name."""
 
@@ -56,6 +70,16 @@ class Forecast:
     def to_buy(self) -> list[Line]:
         """What money would be spent on."""
         return [line for line in self.lines if line.planned.reason in BUYS and not line.is_copy]
+
+    def price_of(self, prices: Mapping[tuple[str, int], int]) -> int:
+        """All of it at these prices, by model and duration in seconds; the agreed ones where there is none."""
+        specs = [line.planned.spec for line in self.to_buy]
+        return sum(prices.get((spec.model, spec.duration_s), spec.price_usd_micros) for spec in specs)
+
+    def canaries(self, count: int) -> list[Line]:
+        """Those that come first; none where nothing would come after them."""
+        first = sorted(self.to_buy, key=lambda line: -line.planned.spec.priority)[:count]
+        return first if len(first) < len(self.to_buy) else []
 
     @property
     def copies(self) -> list[Line]:
@@ -100,6 +124,23 @@ def lines_of(plans: Sequence[tuple[str, Sequence[Planned]]], has_clip: Collectio
                 bought.add(fingerprint)
             lines.append(Line(batch, planned, is_copy))
     return lines
+
+
+def merged(forecasts: Sequence[Forecast]) -> Forecast:
+    """Forecasts of several queues, run one after another, as one."""
+    in_time = [one.in_time for one in forecasts if one.in_time is not None]
+    return Forecast(
+        lines=[line for one in forecasts for line in one.lines],
+        caps=[cap for one in forecasts for cap in one.caps],
+        reruns=[rerun for one in forecasts for rerun in one.reruns],
+        duration_s=sum(one.duration_s for one in forecasts),
+        in_time=InTime(in_time[0].deadline_ms, sum(one.clips for one in in_time), sum(one.of_clips for one in in_time))
+        if in_time
+        else None,
+        unbounded=[name for one in forecasts for name in one.unbounded],
+        keep_balance_usd_micros=max(one.keep_balance_usd_micros for one in forecasts),
+        skipped={name: rows for one in forecasts for name, rows in one.skipped.items()},
+    )
 
 
 def price_by_batch(lines: Sequence[Line]) -> dict[str, int]:

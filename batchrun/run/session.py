@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchrun.clock import Clock, day_of
@@ -30,7 +30,7 @@ from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.poller import Poller
 from batchrun.run.polling import Latency
 from batchrun.run.pool import ANY_PRICE, Pool
-from batchrun.run.quotes import ask_quotes
+from batchrun.run.quotes import ask_quotes, halt_of_quotes, prices_of
 from batchrun.run.reading import Reading
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
@@ -78,7 +78,7 @@ class Session:
         self._stop = stop
         self._observer = observer
         self._batches: dict[int, Batch] = {}
-        self._quotes: dict[tuple[str, int], int] = {}
+        self._prices: Mapping[tuple[str, int], int] = {}
         self._decoders = Decoders()
         self._asked: dict[Rerun, bool] = {}
 
@@ -220,7 +220,9 @@ class Session:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
         if self._options.kind != "paid":
             return True
-        self._quotes, halt = await ask_quotes(client, [planned.spec for planned in asked.to_buy])
+        quotes, halt = await ask_quotes(client, [planned.spec for planned in asked.to_buy])
+        self._prices = prices_of(quotes)
+        halt = halt or halt_of_quotes(quotes)
         if halt is not None:
             pool.halt(halt)
         return halt is None
@@ -323,7 +325,7 @@ class Session:
     def _price(self, job: Job) -> int:
         if self._options.kind != "paid":
             return 0
-        quote = self._quotes.get((job.revision.model, job.revision.duration_s))
+        quote = self._prices.get((job.revision.model, job.revision.duration_s))
         return job.price_usd_micros if quote is None else quote
 
     def _limits(self, batch_id: int, unread: Limits) -> Limits:

@@ -118,6 +118,11 @@ def caps_of(
     )
 
 
+def is_bounded(batch: Batch, options: Options) -> bool:
+    """Whether something says how much a run of it may spend."""
+    return options.kind != "paid" or batch.caps.any or options.max_spend_usd_micros is not None
+
+
 def most_careful(limits: Sequence[Limits]) -> Limits:
     """One set of limits for several manifests that share a queue: of each number the more careful one."""
     if not limits:
