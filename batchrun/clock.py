@@ -75,6 +75,11 @@ def next_local_ms(now_ms: int, hour: int, minute: int) -> int:
     return int(at.timestamp() * 1000)
 
 
+def local_minute(now_ms: int) -> str:
+    """A moment as this machine's clock on the wall shows it: `2026-11-22 09:20`."""
+    return f"{datetime.fromtimestamp(now_ms // 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
 def rfc3339(now_ms: int) -> str:
     """A moment as the provider writes it: `2026-11-22T08:20:00.000Z`."""
     moment = datetime.fromtimestamp(now_ms // 1000, UTC)

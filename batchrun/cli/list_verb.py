@@ -1,65 +1,112 @@
-"""`batchrun list MANIFEST…`: the jobs of a queue, filtered. Only looks."""
+"""`batchrun list MANIFEST…`: the jobs of a queue, filtered and sorted. Only looks."""
 
 import argparse
 import asyncio
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.clock import Clock, SystemClock
+from batchrun.clock import Clock, SystemClock, local_minute, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.states import JobState
 from batchrun.queue.views import JobView
 from batchrun.run.summary import SCHEMA_VERSION
+from batchrun.video.signs import Sign
 
 _SHOWN_CHARS = 60
+_ANY = "any"
+_STATES = [*JobState]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One job of a batch."""
+
+    batch: str
+    job: JobView
+
+
+SORTS: dict[str, Callable[[Listed], object]] = {
+    "id": lambda one: one.job.key,
+    "state": lambda one: _STATES.index(one.job.state),
+    "cost": lambda one: -one.job.spent_usd_micros,
+    "updated": lambda one: -one.job.changed_ms,
+    "priority": lambda one: -one.job.priority,
+}
+"""What comes first: the dearest, the newest, the highest. Within equals the manifest's order."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     common.add_manifests(parser)
     parser.add_argument(
-        "--state",
-        action="append",
-        choices=[state.value for state in JobState],
-        help="only jobs in this state; repeatable",
+        "--only", action="append", metavar="ID", help="only these jobs, * and ? as in file names; repeatable"
     )
     parser.add_argument("--tag", action="append", metavar="TAG", help="only jobs with this tag; repeatable")
+    parser.add_argument(
+        "--state", action="append", choices=[state.value for state in JobState], metavar="STATE",
+        help=f"only jobs in this state; repeatable: {', '.join(JobState)}",
+    )  # fmt: skip
+    parser.add_argument("--kind", action="append", metavar="KIND", help="only jobs that failed so; repeatable")
+    parser.add_argument(
+        "--warning", action="append", choices=[_ANY, *Sign], metavar="WORD",
+        help=f"only clips that look wrong so; repeatable: {', '.join([_ANY, *Sign])}",
+    )  # fmt: skip
+    parser.add_argument("--sort", choices=SORTS, help="by this instead of the manifest's order")
+    parser.add_argument("--limit", type=common.count_argument, metavar="N", help="the first so many")
     parser.add_argument("--json", action="store_true", help="print exactly one JSON object on standard output")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the jobs."""
-    found = asyncio.run(_look(parsed, SystemClock()))
+    found = [one for one in asyncio.run(_look(parsed, SystemClock())) if _is_wanted(one.job, parsed)]
+    if parsed.sort:
+        found.sort(key=SORTS[parsed.sort])  # type: ignore[arg-type]  # each of them gives one kind of key
+    shown = found[: parsed.limit]
     if parsed.json:
-        jobs = [_json(batch, job) for batch, job in found]
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "jobs": jobs}, ensure_ascii=False, indent=2))
+        jobs = [_json(one) for one in shown]
+        print(
+            json.dumps(
+                {"schema_version": SCHEMA_VERSION, "total": len(found), "jobs": jobs}, ensure_ascii=False, indent=2
+            )
+        )
     else:
-        print("\n".join(_table(found)))
+        print("\n".join(_table(shown)))
+        if len(found) > len(shown):
+            print(f"… and {len(found) - len(shown):,} more")
     return 0
 
 
-async def _look(parsed: argparse.Namespace, clock: Clock) -> list[tuple[str, JobView]]:
-    found: list[tuple[str, JobView]] = []
+async def _look(parsed: argparse.Namespace, clock: Clock) -> list[Listed]:
+    found: list[Listed] = []
     for path, manifests in common.queue_paths(parsed).items():
         queue = await open_to_look(Path(path), clock, preview=parsed.preview)
         try:
             for view in batches_of(await queue.batch_views(), manifests, queue):
-                jobs = await queue.jobs(view.batch_id)
-                found += [(view.name, job) for job in jobs if _wanted(job, parsed.state, parsed.tag)]
+                found += [Listed(view.name, job) for job in await queue.jobs(view.batch_id)]
         finally:
             await queue.close()
     return found
 
 
-def _wanted(job: JobView, states: list[str] | None, tags: list[str] | None) -> bool:
-    return (not states or job.state in states) and (not tags or bool({*tags} & {*job.tags}))
+def _is_wanted(job: JobView, parsed: argparse.Namespace) -> bool:
+    return (
+        (not parsed.only or any(fnmatchcase(job.key, pattern) for pattern in parsed.only))
+        and (not parsed.tag or bool({*parsed.tag} & {*job.tags}))
+        and (not parsed.state or job.state in parsed.state)
+        and (not parsed.kind or job.kind in parsed.kind)
+        and (not parsed.warning or bool({*parsed.warning} & {*job.warnings, *([_ANY] if job.warnings else [])}))
+    )
 
 
-def _json(batch: str, job: JobView) -> dict[str, object]:
+def _json(one: Listed) -> dict[str, object]:
+    job = one.job
     return {
-        "batch": batch,
+        "batch": one.batch,
         "id": job.key,
         "state": job.state.value,
         "kind": job.kind,
@@ -69,6 +116,7 @@ def _json(batch: str, job: JobView) -> dict[str, object]:
         "take": job.take,
         "tags": list(job.tags),
         "priority": job.priority,
+        "updated": rfc3339(job.changed_ms),
         "output": str(job.output),
         "size_bytes": job.size_bytes,
         "clip": {name: fact for name, fact in job.facts.items() if name != "warnings"},
@@ -79,18 +127,28 @@ def _json(batch: str, job: JobView) -> dict[str, object]:
     }
 
 
-def _table(found: list[tuple[str, JobView]]) -> list[str]:
-    if not found:
+def _table(shown: Sequence[Listed]) -> list[str]:
+    """Columns under a heading; the batch is named where there are several."""
+    if not shown:
         return ["no jobs"]
-    width = max(len(f"{batch}/{job.key}") for batch, job in found)
+    several = len({one.batch for one in shown}) > 1
+    rows = [("job", "state", "cost", "updated", "clip, or why there is none")]
+    rows += [_row(one, several=several) for one in shown]
+    wide = [max(len(row[at]) for row in rows) for at in range(4)]
     return [
-        f"{f'{batch}/{job.key}':<{width}}  {job.state:<11}  {format_usd(job.spent_usd_micros):>6}  {_what(job)}"
-        for batch, job in found
+        f"{job:<{wide[0]}}  {state:<{wide[1]}}  {cost:>{wide[2]}}  {updated:<{wide[3]}}  {what}".rstrip()
+        for job, state, cost, updated, what in rows
     ]
+
+
+def _row(one: Listed, *, several: bool) -> tuple[str, str, str, str, str]:
+    job = one.job
+    name = f"{one.batch}/{job.key}" if several else job.key
+    return name, job.state.value, format_usd(job.spent_usd_micros), local_minute(job.changed_ms), _what(job)
 
 
 def _what(job: JobView) -> str:
     if job.state is JobState.DONE:
         return common.shown_path(job.output) + (f"  [{', '.join(job.warnings)}]" if job.warnings else "")
-    text = job.message or job.prompt
+    text = f"{job.kind}: {job.message}" if job.kind and job.message else job.message or job.prompt
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

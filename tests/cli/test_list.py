@@ -1,0 +1,72 @@
+"""`batchrun list`: who is asked for, in which order, in which columns."""
+
+import asyncio
+import json
+
+import pytest
+
+from batchrun.cli.main import main
+from batchrun.emulator.faults import Fault
+from batchrun.errors import ExitCode
+from tests.conftest import Shop, emulated, run_shop
+
+Capture = pytest.CaptureFixture[str]
+
+
+async def listed(shop: Shop, capsys: Capture, *words: str, code: int = 0) -> list[str]:
+    """The lines that `list` prints."""
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["list", str(shop.manifest), *words]) == code
+    return capsys.readouterr().out.splitlines()
+
+
+async def ids(shop: Shop, capsys: Capture, *words: str) -> list[str]:
+    found = json.loads("\n".join(await listed(shop, capsys, *words, "--json")))["jobs"]
+    return [job["id"] for job in found]
+
+
+async def a_shop_after_a_night(shop: Shop) -> None:
+    """`mug-1` and `mug-2` are done, `lamp` is done, dearer and looks wrong, `vase` failed."""
+    shop.add("mug-2", more=", tags: [kitchen, tea]").add("mug-1", more=", tags: [kitchen]")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {Fault.CLIP_BLACK: 1.0}
+        await run_shop(shop.add("lamp", more=", duration: 10, priority: 5"), emulator)
+        emulator.world.dice.chances = {Fault.TASK_MODERATION: 1.0}
+        await run_shop(shop.add("vase", more=", priority: -1"), emulator)
+
+
+async def test_filters_sorts_and_a_limit(shop: Shop, capsys: Capture) -> None:
+    await a_shop_after_a_night(shop)
+    for words, keys in (
+        ([], ["mug-2", "mug-1", "lamp", "vase"]),
+        (["--only", "mug-*"], ["mug-2", "mug-1"]),
+        (["--only", "lamp", "--only", "vas?"], ["lamp", "vase"]),
+        (["--tag", "tea", "--tag", "nothing"], ["mug-2"]),
+        (["--state", "failed"], ["vase"]),
+        (["--kind", "moderation"], ["vase"]),
+        (["--kind", "refused"], []),
+        (["--warning", "any"], ["lamp"]),
+        (["--warning", "black"], ["lamp"]),
+        (["--warning", "frozen"], []),
+        (["--sort", "id"], ["lamp", "mug-1", "mug-2", "vase"]),
+        (["--sort", "priority"], ["lamp", "mug-2", "mug-1", "vase"]),
+        (["--sort", "state"], ["mug-2", "mug-1", "lamp", "vase"]),
+        (["--sort", "updated", "--limit", "2"], ["vase", "lamp"]),
+    ):
+        assert await ids(shop, capsys, *words) == keys, words
+    assert (await ids(shop, capsys, "--sort", "cost"))[:1] == ["lamp"]
+    assert (await listed(shop, capsys, "--sort", "size", code=ExitCode.USAGE)) == []
+
+
+async def test_columns_for_a_person(shop: Shop, capsys: Capture) -> None:
+    await a_shop_after_a_night(shop)
+    head, *lines = await listed(shop, capsys, "--sort", "id", "--limit", "3")
+    assert head.split("  ")[0] == "job"
+    assert [line.split()[0] for line in lines] == ["lamp", "mug-1", "mug-2", "…"]
+    assert lines[0].endswith("lamp.mp4  [black]")
+    assert lines[3] == "… and 1 more"
+    (line,) = (await listed(shop, capsys, "--state", "failed"))[1:]
+    assert line.startswith("vase")
+    assert "moderation: " in line
+    assert await listed(shop, capsys, "--kind", "refused") == ["no jobs"]
