@@ -1,17 +1,18 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere. An observer like any other."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TextIO
 
 from tqdm import tqdm
 
+from batchrun.cli.logfile import LogFile
 from batchrun.clock import Clock, rfc3339
-from batchrun.money import format_usd
+from batchrun.money import decimal_usd, format_usd
 from batchrun.run.events import Event, Kind
 
 _ENDS = {
@@ -110,30 +111,25 @@ class Progress:
                 print(f"{moment} {text}", file=self._stream, flush=True)
 
 
-class EventLog:
-    """Every event as a JSON line."""
+class RunLog:
+    """A run in a log file, a JSON line an event; `pid` tells processes apart that share the file."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, file: LogFile, clock: Clock) -> None:
+        self._file = file
         self._clock = clock
+        self._pid = os.getpid()
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
-        row = {"at": rfc3339(self._clock.now_ms()), "event": event.kind.value}
-        row |= {
-            name: value
-            for name, value in (("batch", event.batch), ("id", event.key), ("detail", event.detail))
-            if value
-        }
-        with suppress(OSError):  # a full disk must not stop what is paid for from being collected
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            self._file.flush()
+        usd = decimal_usd(event.usd_micros) if event.usd_micros else None
+        self.say(event.kind, batch=event.batch, id=event.key, detail=event.detail, count=event.count or None, usd=usd)
 
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(OSError):
-            self._file.close()
+    def say(self, event: str, **more: object) -> None:
+        """Write one line; without what is empty."""
+        row = {"at": rfc3339(self._clock.now_ms()), "pid": self._pid, "event": str(event)}
+        self._file.write(
+            json.dumps(row | {name: one for name, one in more.items() if one not in (None, "")}, ensure_ascii=False)
+        )
 
 
 def both(*observers: Callable[[Event], None]) -> Callable[[Event], None]:

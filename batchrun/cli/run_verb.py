@@ -8,15 +8,17 @@ import random
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from batchrun.cli import asking, common, plan_verb
 from batchrun.cli.common import shown_path
+from batchrun.cli.logfile import LogFile
 from batchrun.cli.main import error_json
-from batchrun.cli.progress import EventLog, Progress, both
+from batchrun.cli.progress import Progress, RunLog, both
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
@@ -34,6 +36,8 @@ from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
 from batchrun.run.terms import Options, Result, is_bounded, most_careful
 
+_LOGS_KEPT = 5
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
@@ -49,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
     )  # fmt: skip
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="append every event as a JSON line")
+    parser.add_argument(
+        "--log-size", type=common.count_argument, default=10, metavar="MB",
+        help="begin a new log file when it is so large, and keep the last five as FILE.1 to FILE.5 (default 10)",
+    )  # fmt: skip
     common.add_output(parser)
 
 
@@ -60,46 +68,71 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
-    stop = Stop()
+    with _logging(parsed, clock) as log:
+        loaded: list[Batch] = []
+        result = summary.merged(await _run_all(parsed, clock, log, loaded))
+        code = _report(parsed, result, loaded)
+        if log is not None:
+            usd = decimal_usd(result.run_balance.committed_usd_micros)
+            log.say("ended", exit_code=code, count=result.bought, usd=usd, detail=str(result.problem or ""))
+    return code
+
+
+@contextmanager
+def _logging(parsed: argparse.Namespace, clock: Clock) -> Iterator[RunLog | None]:
+    """The run's log, where one is wanted; it also says how a run ended that never began."""
+    if parsed.log_file is None:
+        yield None
+        return
+    warn = partial(print, file=sys.stderr)
+    file = LogFile(parsed.log_file, parsed.log_size * 1_000_000, _LOGS_KEPT, lambda text: warn(f"warning: {text}"))
+    log = RunLog(file, clock)
+    try:
+        log.say("started", detail=" ".join(map(str, parsed.manifests)))
+        yield log
+    except BatchrunError as error:
+        log.say("ended", exit_code=int(error.exit_code), detail=str(error))
+        raise
+    finally:
+        file.close()
+
+
+async def _run_all(
+    parsed: argparse.Namespace, clock: Clock, log: RunLog | None, loaded: list[Batch]
+) -> Sequence[Result]:
+    """The runs over all queues, one after another."""
+    stop, now_ms = Stop(), clock.now_ms()
     queues = common.queue_paths(parsed)
     key = None if parsed.preview else common.read_key(parsed.api_key_file)
-    now_ms = clock.now_ms()
     results: list[Result] = []
-    loaded: list[Batch] = []
     with (
         on_signals(stop),
         Progress(clock, quiet=parsed.quiet, verbose=parsed.verbose, preview=parsed.preview) as progress,
     ):
-        log = EventLog(parsed.log_file, clock) if parsed.log_file else None
-        try:
-            observer = both(progress, log) if log else progress
-            for queue_path, manifests in queues.items():
-                async with AsyncExitStack() as stack:
-                    options = asking.options_of(parsed, queue_path, manifests, key=key, now_ms=now_ms)
-                    options = replace(
-                        options,
-                        no_new=parsed.no_new,
-                        selection=left_of(options.selection, sum(result.bought for result in results)),
-                        max_spend_usd_micros=_rest(parsed.max_spend, results),
-                        agree=_agreement(parsed),
-                        grace_s=parsed.grace,
-                    )
-                    if parsed.preview:
-                        options = await _on_emulator(options, clock, stack)
-                    session = Session(
-                        options,
-                        _loader(options, loaded, clock),
-                        Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
-                        stop=stop,
-                        observer=observer,
-                    )
-                    results.append(await _run(session))
-                if stop.drain.is_set():
-                    break
-        finally:
-            if log is not None:
-                log.close()
-    return _report(parsed, summary.merged(results), loaded)
+        for queue_path, manifests in queues.items():
+            async with AsyncExitStack() as stack:
+                options = asking.options_of(parsed, queue_path, manifests, key=key, now_ms=now_ms)
+                options = replace(
+                    options,
+                    no_new=parsed.no_new,
+                    selection=left_of(options.selection, sum(result.bought for result in results)),
+                    max_spend_usd_micros=_rest(parsed.max_spend, results),
+                    agree=_agreement(parsed),
+                    grace_s=parsed.grace,
+                )
+                if parsed.preview:
+                    options = await _on_emulator(options, clock, stack)
+                session = Session(
+                    options,
+                    _loader(options, loaded, clock),
+                    Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
+                    stop=stop,
+                    observer=both(progress, log) if log is not None else progress,
+                )
+                results.append(await _run(session))
+            if stop.drain.is_set():
+                break
+    return results
 
 
 def _agreement(parsed: argparse.Namespace) -> Agree:
