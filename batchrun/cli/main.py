@@ -4,9 +4,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 import batchrun
@@ -24,6 +25,7 @@ VERBS = {
     "resolve": "decide what only a person can: submits of unknown outcome, and clips that `checks: strict` rejected",
     "init": "write a first manifest for a folder of pictures or a table",
     "schema": "the manifest's JSON Schema, for editors",
+    "completion": "what bash, zsh or fish need to complete these commands and their options",
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",
 }
 
@@ -52,7 +54,7 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Carry out one command; the exit status."""
-    parser = _parser()
+    parser = bare_parser()
     words = _with_verb(list(arguments))
     if not words:
         parser.print_help()
@@ -66,20 +68,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(parser: "_Parser", words: list[str]) -> int:
-    verb = import_module(f"batchrun.cli.{words[0]}_verb") if words[0] in VERBS else None
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name, text in VERBS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text, formatter_class=_Formatter)
-        if verb is not None and name == words[0]:
-            verb.add_arguments(subparser)
+    add_verbs(parser, {words[0]})
     try:
         parsed = parser.parse_args(words)
     except UsageError as error:
         return _fail(error, as_json="--json" in words)
-    if verb is None:
+    if parsed.verb is None:
         parser.print_help()
         return int(ExitCode.USAGE)
-    return _carry_out(verb.main, parsed)
+    return _carry_out(verb_module(parsed.verb).main, parsed)
+
+
+def add_verbs(parser: argparse.ArgumentParser, wanted: Collection[str]) -> argparse.Action:
+    """Every verb, and the options of those that are wanted: the others need not be imported."""
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, text in VERBS.items():
+        subparser = subparsers.add_parser(name, help=text, description=text, formatter_class=_Formatter)
+        if name in wanted:
+            verb_module(name).add_arguments(subparser)
+    return subparsers
+
+
+def verb_module(name: str) -> ModuleType:
+    """The module that knows a verb's options and carries it out."""
+    return import_module(f"batchrun.cli.{name}_verb")
 
 
 def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
@@ -137,7 +149,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
-def _parser() -> _Parser:
+def bare_parser() -> _Parser:
+    """Everything but the verbs."""
     codes = "\n".join(f"  {int(code):<4} {meaning}" for code, meaning in EXIT_MEANING.items())
     parser = _Parser(
         prog="batchrun",
