@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from tests.sim.crash import STORIES, kill_at, points_of
 from tests.sim.night import Figures
-from tests.sim.storms import NIGHT_JOBS, numbers, play_bad_storage, play_storm
+from tests.sim.storms import NIGHT_JOBS, collect_lazily, numbers, play_bad_storage, play_storm
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def nights(play: Callable[[int], tuple[int, Figures]], jobs: int, seed: int, wor
     print(f"{len(seeds)} nights of {NIGHT_JOBS} jobs, seeds {seeds[0]} to {seeds[-1]}", flush=True)
     total: Counter[str] = Counter()
     started_s = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=50) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, collect_lazily, maxtasksperchild=50) as pool:
         for night, (played, figures) in enumerate(pool.imap_unordered(play, seeds), 1):
             total.update(numbers(figures))
             if figures.violations:

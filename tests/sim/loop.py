@@ -2,17 +2,25 @@
 
 import asyncio
 import heapq
+import selectors
 from collections.abc import Callable
 from typing import Any
 
 from tests.sim.machine import current
 
 
+class _NoSockets(selectors.SelectSelector):
+    """Nothing is ever ready: there are no sockets, and asking the kernel at every step costs."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return []
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Hours pass in milliseconds, in the same order at every run. Threads are run in line."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(_NoSockets())
         self._virtual_s = 0.0
         self.steps = 0
 
