@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from batchrun.emulator.server import Emulator, render_at, serve
 from batchrun.emulator.world import Account, World
 from batchrun.manifest.read import load_manifest
 from batchrun.provider.urls import origin_of
+from batchrun.queue.sqlite import BUSY_TIMEOUT_S, SqliteDatabase
 from batchrun.run.events import Event, Kind
 from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop
@@ -146,6 +148,16 @@ class Watcher:
         return [event.key for event in self.of(kind)]
 
 
+def surroundings(busy_timeout_s: float = BUSY_TIMEOUT_S) -> Surroundings:
+    """The machine's own clock, and a database that waits so long for others."""
+    return Surroundings(
+        clock=SystemClock(),
+        chance=random.Random(7),
+        new_id=lambda: secrets.token_hex(8),
+        connect=partial(SqliteDatabase.open, busy_timeout_s=busy_timeout_s),
+    )
+
+
 async def run_shop(
     shop: Shop,
     emulator: Emulator,
@@ -153,6 +165,7 @@ async def run_shop(
     watcher: Watcher | None = None,
     stop: Stop | None = None,
     manifests: Sequence[Path] | None = None,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
     **options: object,
 ) -> Result:
     """One paid run of the shop's manifest against the emulator."""
@@ -169,7 +182,7 @@ async def run_shop(
     session = Session(
         replace(chosen, **options),  # type: ignore[arg-type]
         lambda: [load_manifest(path, fast=True) for path in paths],
-        Surroundings(clock=SystemClock(), chance=random.Random(7), new_id=lambda: secrets.token_hex(8)),
+        surroundings(busy_timeout_s),
         stop=stop or Stop(),
         observer=watcher or Watcher(),
     )

@@ -16,7 +16,7 @@ from batchrun.errors import QueueError, StorageError
 from batchrun.queue.script import Call, Outcome, Row, Rows, Script, ScriptFactory
 from batchrun.queue.statements import migrations, statements
 
-_BUSY_TIMEOUT_S = 60.0
+BUSY_TIMEOUT_S = 60.0
 _WAL_TRIES = 100
 _OLDEST_SQLITE = (3, 37, 0)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
@@ -25,12 +25,18 @@ _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.
 class SqliteDatabase:
     """One connection to one queue file."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, busy_timeout_s: float) -> None:
         self._connection = connection
+        self._busy_timeout_s = busy_timeout_s
 
     @classmethod
-    async def open(cls, path: Path, *, create: bool = True) -> "SqliteDatabase":
+    async def open(cls, path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> "SqliteDatabase":
         """Open the file, made and brought to the newest version when needed.
+
+        Args:
+            path: the queue's file.
+            create: when there is none.
+            busy_timeout_s: how long another process may hold the file.
 
         Raises:
             QueueError: no such file and not `create`, a network file system, a newer version, not a queue.
@@ -39,11 +45,11 @@ class SqliteDatabase:
         _check_place(path, create=create)
         try:
             connection = await aiosqlite.connect(
-                path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=256
+                path, isolation_level=None, timeout=busy_timeout_s, cached_statements=256
             )
         except sqlite3.Error as error:
             raise StorageError(f"the queue {path} cannot be opened: {error}") from error
-        database = cls(connection)
+        database = cls(connection, busy_timeout_s)
         try:
             await database._hop(_prepare, path)
         except BaseException:
@@ -78,15 +84,13 @@ class SqliteDatabase:
         try:
             return await self._connection._execute(function, raw, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001
         except sqlite3.Error as error:
-            raise StorageError(f"the queue could not be read or written: {_described(error)}") from error
+            raise StorageError(f"the queue could not be read or written: {self._described(error)}") from error
 
-
-def _described(error: sqlite3.Error) -> str:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-        return (
-            f"another process has held its file for {_BUSY_TIMEOUT_S:.0f} s; is one of them stopped (Ctrl-Z)? ({error})"
-        )
-    return str(error)
+    def _described(self, error: sqlite3.Error) -> str:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            held_s = f"{self._busy_timeout_s:.0f} s"
+            return f"another process has held its file for {held_s}; is one of them stopped (Ctrl-Z)? ({error})"
+        return str(error)
 
 
 def _check_place(path: Path, *, create: bool) -> None:
@@ -126,7 +130,6 @@ def file_system_of(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
-    connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
     try:
         _check_is_queue(connection, path)  # before anything is changed: it may be somebody else's file
         _use_wal(connection)

@@ -78,10 +78,20 @@ def learn(pairs: Sequence[tuple[Look, Look]]) -> Threshold | None:
     pictures = list(dict.fromkeys(picture for picture, _ in pairs))
     if len(pictures) < MIN_PAIRS:
         return None
-    table = distance_table(pictures, [frame for _, frame in pairs])
     column = {picture: number for number, picture in enumerate(pictures)}
+    table = distance_table(pictures, [frame for _, frame in pairs])
+    return taught(table, [column[picture] for picture, _ in pairs])
+
+
+def taught(table: Floats, own: Sequence[int]) -> Threshold | None:
+    """What measured distances teach.
+
+    Args:
+        table: frames down, pictures across.
+        own: each frame's own column.
+    """
     is_own = np.zeros(table.shape, bool)
-    is_own[range(len(pairs)), [column[picture] for picture, _ in pairs]] = True
+    is_own[range(len(own)), own] = True
     furthest_own, nearest_other = float(table[is_own].max()), float(table[~is_own].min())
     near, far = min(_NEAR, furthest_own * _SLACK), min(_FAR, nearest_other)
     # Also when the ceiling holds `near` down: own pairs up there show frames that cannot be told from others
@@ -118,9 +128,28 @@ def match(
     if threshold is None or not wanted or not candidates:
         return {}
     pictures = {**others, **{one.picture_sha256: one.picture for one in wanted}}
-    column = {sha256: number for number, sha256 in enumerate(pictures)}
     looks = list(pictures.values())
     table = distance_table(looks, [*(one.frame for one in candidates), *(one.picture for one in wanted)])
+    return decided(wanted, candidates, list(pictures), table, threshold)
+
+
+def decided(
+    wanted: Sequence[Wanted],
+    candidates: Sequence[Candidate],
+    pictures: Sequence[str],
+    table: Floats,
+    threshold: Threshold,
+) -> Mapping[str, str]:
+    """What `match` concludes from distances.
+
+    Args:
+        wanted: as of `match`, as `candidates`.
+        candidates: their frames are the first rows of the table, the wanted pictures the others.
+        pictures: the sha256 of the table's columns, those of the wanted pictures among them.
+        table: measured distances.
+        threshold: what counts as near and far.
+    """
+    column = {sha256: number for number, sha256 in enumerate(pictures)}
     from_frames, from_pictures = table[: len(candidates)], table[len(candidates) :]
     times_wanted = Counter(one.picture_sha256 for one in wanted)
     found: dict[str, str] = {}

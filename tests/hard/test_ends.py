@@ -1,15 +1,12 @@
 """Runs that do not end, end too early, or fall over."""
 
 import asyncio
-import random
-import secrets
 import sqlite3
 import threading
 
 import pytest
 
 from batchrun.cli import run_verb
-from batchrun.clock import SystemClock
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, StorageError
@@ -17,14 +14,13 @@ from batchrun.manifest.read import load_manifest
 from batchrun.provider.client import Client
 from batchrun.provider.urls import origin_of
 from batchrun.queue import rescue as rescue_module
-from batchrun.queue import sqlite
 from batchrun.run import buying
 from batchrun.run.events import Event, Kind
-from batchrun.run.session import Session, Surroundings
+from batchrun.run.session import Session
 from batchrun.run.stop import Stop
 from batchrun.run.sweeps import Sweeper
 from batchrun.run.terms import Options
-from tests.conftest import KEY, Shop, Watcher, emulated, run_shop
+from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_doubts import change, resolve
 from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
 from tests.run.test_session import code_of
@@ -136,9 +132,8 @@ async def test_leave_now_also_while_the_billing_is_asked(shop: Shop, monkeypatch
             await run_shop(shop, emulator, stop=stop)
 
 
-async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop) -> None:
     """Two queues, one `--max-spend`: the first run buys, then its database is locked."""
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.2)
     shop.limits = "{concurrency: 1, per_minute: 1000, poll: 0.02, settle: 1, budget: none}"
     shop.add("a").add("b")
     locks: list[sqlite3.Connection] = []
@@ -155,9 +150,8 @@ async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop, mon
             kind="paid", base_url=emulator.base_url, origin=origin_of(emulator.base_url), key=KEY,
             queue_path=shop.queue_path, manifests=(shop.manifest,), max_spend_usd_micros=500_000,
         )  # fmt: skip
-        surroundings = Surroundings(clock=SystemClock(), chance=random.Random(7), new_id=lambda: secrets.token_hex(8))
         session = Session(
-            options, lambda: [load_manifest(shop.manifest, fast=True)], surroundings, stop=Stop(), observer=watcher
+            options, lambda: [load_manifest(shop.manifest, fast=True)], surroundings(0.2), stop=Stop(), observer=watcher
         )
         result = await run_verb._run(session)
         locks[0].close()

@@ -19,7 +19,6 @@ from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account, World
 from batchrun.errors import ExitCode, QueueError, StorageError
-from batchrun.queue import sqlite
 from batchrun.queue.rescue import Rescue
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
@@ -263,11 +262,8 @@ async def test_a_disk_that_is_nearly_full_buys_nothing(shop: Shop, monkeypatch: 
         assert code_of(await run_shop(shop, emulator)) == ExitCode.DONE
 
 
-async def test_an_answer_that_cannot_be_committed_is_kept_and_booked_by_the_next_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_answer_that_cannot_be_committed_is_kept_and_booked_by_the_next_run(shop: Shop) -> None:
     """The database stops taking anything just when the provider has answered: what it said exists nowhere else."""
-    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.2)
     shop.add("a")
     watcher = Watcher()
     locks: list[sqlite3.Connection] = []
@@ -279,7 +275,7 @@ async def test_an_answer_that_cannot_be_committed_is_kept_and_booked_by_the_next
     watcher.on[Kind.ANSWERED] = lock
     async with emulated(show_inputs=False) as emulator:  # nothing but the answer tells whose it is
         with pytest.raises(StorageError, match="locked"):
-            await run_shop(shop, emulator, watcher=watcher)
+            await run_shop(shop, emulator, watcher=watcher, busy_timeout_s=0.2)
         locks[0].close()
         change(shop, "UPDATE runs SET lease_until_ms = 0")  # it could not give its lease back: a minute has passed
         assert len(list(shop.queue_path.parent.glob("queue.db.rescue-*"))) == 1

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from batchrun.run import frames
-from batchrun.run.frames import MIN_PAIRS, Candidate, Threshold, Wanted, learn, match
+from batchrun.run.frames import MIN_PAIRS, Candidate, Threshold, Wanted, decided, learn, match, taught
 from batchrun.video.likeness import FRAME_SIDE, SIDE
 from batchrun.video.looks import Look
 from tests.proof.shop import Product, Treatment, draw, look_alikes, near_duplicate, product, thumbnail, treated
@@ -184,12 +183,9 @@ def blank(number: int, side: int = SIDE) -> Look:
     return Look(number.to_bytes(2, "big") + bytes(side * side * 3 - 2))
 
 
-def decide(
-    monkeypatch: pytest.MonkeyPatch, frame_rows: list[list[float]], picture_rows: list[list[float]]
-) -> dict[str, str]:
+def decide(frame_rows: list[list[float]], picture_rows: list[list[float]]) -> dict[str, str]:
     """Rows as measured: frames and wanted pictures down; the others' pictures and then the wanted ones across."""
     table = np.array([*frame_rows, *picture_rows], np.float32)
-    monkeypatch.setattr(frames, "distance_table", lambda pictures, rows: table[: len(rows), : len(pictures)])
     count = len(picture_rows)
     lost = [
         Wanted(attempt_id=f"a{n}", picture=blank(n), picture_sha256=f"w{n}", duration_s=5, is_ambiguous=False)
@@ -198,8 +194,8 @@ def decide(
     listed = [
         Candidate(prediction_id=f"p{n}", frame=blank(n, FRAME_SIDE), duration_s=5) for n in range(len(frame_rows))
     ]
-    known = {f"o{n}": blank(100 + n) for n in range(table.shape[1] - count)}
-    return dict(match(lost, listed, known, THRESHOLD))
+    pictures = [f"o{n}" for n in range(table.shape[1] - count)] + [one.picture_sha256 for one in lost]
+    return dict(decided(lost, listed, pictures, table, THRESHOLD))
 
 
 @pytest.mark.parametrize(
@@ -219,12 +215,9 @@ def decide(
     ],
 )
 def test_the_decision_on_given_distances(
-    frame_rows: list[list[float]],
-    picture_rows: list[list[float]],
-    found: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    frame_rows: list[list[float]], picture_rows: list[list[float]], found: dict[str, str]
 ) -> None:
-    assert decide(monkeypatch, frame_rows, picture_rows) == found
+    assert decide(frame_rows, picture_rows) == found
 
 
 @pytest.mark.parametrize(
@@ -240,14 +233,11 @@ def test_the_decision_on_given_distances(
         (0.06, 0.16, (0.075, 0.16)),
     ],
 )
-def test_what_given_distances_teach(
-    own: float, other: float, threshold: tuple[float, float] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_given_distances_teach(own: float, other: float, threshold: tuple[float, float] | None) -> None:
     table = np.full((MIN_PAIRS, MIN_PAIRS), 0.6, np.float32)
     np.fill_diagonal(table, 0.01)
     table[3, 3], table[5, 2] = own, other
-    monkeypatch.setattr(frames, "distance_table", lambda *_: table)
-    learnt = learn([(blank(n), blank(n, FRAME_SIDE)) for n in range(MIN_PAIRS)])
+    learnt = taught(table, range(MIN_PAIRS))
     assert (learnt and (learnt.near, learnt.far)) == (threshold and pytest.approx(threshold))
 
 
