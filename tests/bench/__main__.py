@@ -1,212 +1,123 @@
-"""`make bench`: the queue against bare sqlite3, and whole runs against the local server, in one table."""
+"""`make bench`: every question, one table, the figures as JSON beside it.
 
-import asyncio
+A question is a module with `ask`, which comes back with an `Answer`; `QUESTIONS` is the list of them. Exit status 1: a figure
+is absurd, that is broken and not slow.
+"""
+
+import argparse
 import json
 import os
-import resource
+import platform
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from batchrun.emulator.animate.plan import Wish
-from batchrun.emulator.api import API, Api, PlainLinks
-from batchrun.emulator.books import Books
-from batchrun.emulator.faults import Dice
-from batchrun.emulator.latency import Latency
-from batchrun.emulator.render import render
-from batchrun.emulator.world import MODEL, World
-from batchrun.manifest.jobs import Checks
-from batchrun.queue.records import Started
-from batchrun.queue.store import Queue
-from batchrun.video.check import check_clip
-from tests.bench.polling import MEDIAN_S, SIGMA, compare, least_product_s
-from tests.bench.sources import PICTURES, rows_a_second, unchanged_pictures
-from tests.clocks import StillClock
-from tests.conftest import make_picture
-from tests.store.stores import PACE, batch, budget, opened, request, spec, take_in
+from tests.bench import clips, contest, crowd, emulated, growth, makespan, polling, start, store
+from tests.bench.answers import FULL, QUICK, USUAL, Answer, Question, Setting, Sizes, markdown_table, text_table
+from tests.bench.local import local_provider
 
-INGEST = 50_000
-SPENDS = 2_000
-GROUP = 50
-CLIPS = 60
-PREDICTIONS = 100_000
-IMAGES = Path(__file__).parents[2] / "jobs" / "images"
+ROOT = Path(__file__).parents[2]
+README, PICTURE = ROOT / "README.md", ROOT / ".readme" / "growth.png"
+MARKS = "<!-- bench -->\n", "<!-- end of bench -->"
+"""What lies between them in the README is written by `--readme`."""
+QUESTIONS: Sequence[Question] = (contest, makespan, crowd, store, start, clips, growth, emulated, polling)
+NOT_IN_README = ("emulated", "polling")
+"""The first is for developers; the second has its place where polling is explained."""
+_HEAD = ("measure", "batchrun", "beside it", "ratio")
 
 
-def bare_ingest(folder: Path) -> float:
-    """Rows a second of plain executemany with the same columns."""
-    connection = sqlite3.connect(folder / "bare.db")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c TEXT, d TEXT, e INTEGER)")
-    rows = [(n, f"key-{n}", "x" * 64, "a prompt", n) for n in range(INGEST)]
-    begin = time.perf_counter()
-    connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", rows)
-    connection.commit()
-    took = time.perf_counter() - begin
-    connection.close()
-    return INGEST / took
+def name_of(question: Question) -> str:
+    """As on the command line and in the JSON."""
+    return question.__name__.rpartition(".")[2]
 
 
-async def queue_ingest(queue: Queue, folder: Path) -> float:
-    """Jobs a second from checked values to committed rows (two tables, paths compared)."""
-    specs = [spec(f"key-{n}", folder) for n in range(INGEST)]
-    begin = time.perf_counter()
-    await take_in(queue, batch(folder, specs))
-    return INGEST / (time.perf_counter() - begin)
+def machine() -> str:
+    """What the figures are of."""
+    cpu = Path("/proc/cpuinfo").read_text("utf-8").partition("model name")[2].partition("\n")[0].strip(" \t:")
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores ({cpu}), Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
 
 
-async def spends(queue: Queue) -> float:
-    """Claim, reserve under a cap, answer, settle: jobs a second in groups, `synchronous=FULL`."""
-    from batchrun.queue.leases import ClaimScope  # noqa: PLC0415
-
-    (view,) = await queue.batch_views()
-    begin = time.perf_counter()
-    for group in range(SPENDS // GROUP):
-        jobs = await queue.claim_queued([ClaimScope(view.batch_id, 2**60)], GROUP)
-        wishes = [request(job, budget(job, 10**12)) for job in jobs]
-        decisions = await queue.begin_submits(wishes, PACE)
-        assert all(isinstance(one, Started) for one in decisions)
-        await asyncio.gather(
-            *(queue.record_accepted(one.attempt_id, f"p-{group}-{n}", "created") for n, one in enumerate(wishes))
-        )
-        await asyncio.gather(*(queue.record_completed(one.attempt_id, "completed", "https://x/y") for one in wishes))
-    return SPENDS / (time.perf_counter() - begin)
+def measure(sizes: Sizes, wanted: Sequence[str]) -> dict[str, Answer]:
+    """Every answer by its question's name."""
+    answers: dict[str, Answer] = {}
+    with local_provider() as local, tempfile.TemporaryDirectory(prefix="batchrun-bench-") as folder:
+        for question in QUESTIONS:
+            name = name_of(question)
+            if name in wanted:
+                print(f"… {name}", file=sys.stderr)
+                own = Path(folder) / name
+                own.mkdir()
+                answers[name] = question.ask(Setting(local, own, sizes))
+    return answers
 
 
-def emulated_night() -> float:
-    """Answers a second of the emulated API without a network: a submit and a result each, a full list page each 100."""
-    clock = StillClock()
-    world = World(clock, Latency(), Dice(), books=Books(10**12), seed=1)
-    world.on_created = world.rendered
-    api = Api(world, PlainLinks())
-    begin = time.perf_counter()
-    for number in range(PREDICTIONS):
-        inputs = {"prompt": "It turns", "image": f"https://x.example/{number}.png", "duration": 5}
-        created = api.answer("POST", f"{API}/{MODEL}", {}, json.dumps(inputs).encode())
-        task_id = json.loads(created.body)["data"]["id"]
-        assert api.answer("GET", f"{API}/predictions/{task_id}/result", {}, b"").status == 200
-        if number % 100 == 99:
-            assert api.answer("POST", f"{API}/predictions", {}, b"{}").status == 200
-        clock.advance(0.05)
-    return PREDICTIONS * 2.01 / (time.perf_counter() - begin)
+def figures_of(answers: Mapping[str, Answer], at: str) -> dict[str, Any]:
+    """What goes into the JSON."""
+    return {"at": at, "machine": machine(), **{name: answer.figures for name, answer in answers.items()}}
 
 
-def whole_run(folder: Path) -> tuple[float, float]:
-    """Wall and CPU milliseconds a clip of the real command against the local server, which renders small clips."""
-    rows = []
-    for number in range(CLIPS):
-        make_picture(folder / f"{number}.png", number)
-        rows.append(f"  - {{image: {number}.png, prompt: x}}")
-    limits = "{concurrency: 16, per_minute: 100000, budget: 100, poll: 0.05, settle: 1}"
-    (folder / "m.yaml").write_text(f"version: 1\nlimits: {limits}\njobs:\n" + "\n".join(rows) + "\n")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "batchrun", "emulator", "--port", "0", "--speed", "0", "--small"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip().partition("=")[2]
-        environment = os.environ | {"WAVESPEED_BASE_URL": address, "WAVESPEED_API_KEY": "bench"}
-        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "batchrun", str(folder / "m.yaml"), "-q"],
-            env=environment, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        wall = time.perf_counter() - begin
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    finally:
-        server.terminate()
-        server.wait()
-    return wall / CLIPS * 1000, cpu / CLIPS * 1000
+def readme_part(answers: Mapping[str, Answer], at: str) -> str:
+    """The tables as the README shows them."""
+    shown = [answer for name, answer in answers.items() if name not in NOT_IN_README]
+    tables = [f"{one.title}:\n\n{markdown_table(one.head, one.rows)}" for answer in shown for one in answer.tables]
+    lines = [line.cells for answer in shown for line in answer.lines]
+    return "\n\n".join([f"{at}, {machine()}.", *tables, markdown_table(_HEAD, lines)]) + "\n"
 
 
-def checks(folder: Path) -> dict[str, float]:
-    """CPU milliseconds of one check of a rendered clip of 5 s and 1280 by 720, on one thread; the least of five."""
-    picture, clip = IMAGES / "skincare.jpg", folder / "clip.mp4"
-    render(picture, Wish(prompt="slow push in"), clip)
-    found: dict[str, float] = {}
-    for depth in (Checks.QUICK, Checks.FULL):
-        took = []
-        for _ in range(5):
-            begin = time.thread_time()
-            check_clip(clip, 5, depth, picture=picture, poster=folder / "poster.webp")
-            took.append(time.thread_time() - begin)
-        found[f"check of a clip of 5 s, {depth}, CPU ms"] = min(took) * 1000
-    return found
+def write_readme(part: str) -> None:
+    """Put it between the marks."""
+    before, _, rest = README.read_text("utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise SystemExit(f"{README} has no {MARKS[0].strip()} … {MARKS[1]} to write between")
+    README.write_text(before + MARKS[0] + part + MARKS[1] + after, "utf-8")
 
 
-_ONE_CLIP = """
-import resource, sys
-from pathlib import Path
-from batchrun.emulator.animate.plan import Wish
-from batchrun.emulator.render import render
-render(Path(sys.argv[1]), Wish(prompt=sys.argv[2]), Path(sys.argv[3]))
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-"""
+def show(answers: Mapping[str, Answer]) -> None:
+    """For a terminal."""
+    for answer in answers.values():
+        for table in answer.tables:
+            print(f"\n{table.title}\n{text_table(table.head, table.rows)}")
+    print("\n" + text_table(_HEAD, [line.cells for answer in answers.values() for line in answer.lines]))
 
 
-def one_preview(folder: Path) -> tuple[float, float]:
-    """CPU seconds and megabytes at most of a new process that renders one 5 s clip at full size, its start included."""
-    image = Path(__file__).parents[2] / "jobs" / "images" / "mug.jpg"
-    prompt = "Steam rises from the mug as the camera slowly pushes in"
-    command = [sys.executable, "-c", _ONE_CLIP, str(image), prompt, str(folder / "clip.mp4")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    cpu_s, peak_mb = done.stdout.split()
-    return float(cpu_s), float(peak_mb)
-
-
-async def measure() -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bare = bare_ingest(folder)
-        async with opened(folder, StillClock()) as queue:
-            ingest = await queue_ingest(queue, folder)
-            spent = await spends(queue)
-        sources = rows_a_second(folder)
-        pictures_s = unchanged_pictures(folder)
-        runs = folder / "runs"
-        runs.mkdir()
-        wall, cpu = whole_run(runs)
-        checked = checks(folder)
-        clip_cpu_s, clip_peak_mb = one_preview(folder)
-    return {
-        "bare sqlite3 executemany, rows a second": bare,
-        "enqueue, jobs a second": ingest,
-        **sources,
-        f"{PICTURES:,} remembered pictures to jobs, seconds": pictures_s,
-        "claim + reserve + answer + settle, jobs a second": spent,
-        "emulated API in process, answers a second": emulated_night(),
-        "whole run with rendering server, wall ms a clip": wall,
-        "whole run, CPU ms a clip of batchrun alone": cpu,
-        **checked,
-        "preview of 5 s at full size, CPU seconds": clip_cpu_s,
-        "preview of 5 s at full size, peak MB": clip_peak_mb,
-    }
-
-
-def say_polling() -> dict[str, dict[str, float]]:
-    """One row a way of polling; what they say depends on the seed only, not on the machine."""
-    print(
-        f"\npolling, log-normal {MEDIAN_S:.0f} s (sigma {SIGMA})           checks/clip  mean delay   p95 delay  of the time"
+def main() -> int:
+    """Measure, show, write, judge."""
+    names = [name_of(one) for one in QUESTIONS]
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"only these: {', '.join(names)}")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick", dest="sizes", action="store_const", const=QUICK, default=USUAL, help="small sizes, one round"
     )
-    rows: dict[str, dict[str, float]] = {}
-    for label, one in compare().items():
-        print(f"{label:<52} {one.checks:>8.1f} {one.mean_s:>9.2f} s {one.p95_s:>9.1f} s {one.part:>11.2%}")
-        rows[label] = {"checks": one.checks, "mean_s": one.mean_s, "p95_s": one.p95_s, "part": one.part}
-    least = least_product_s()
-    print(f"at best checks × mean delay come down to about {least:.1f} s: with 12 checks {least / 12:.2f} s")
-    return rows
+    size.add_argument("--full", dest="sizes", action="store_const", const=FULL, help="a million jobs, 10,000 slots")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "build" / "bench.json", metavar="FILE", help="where the figures go"
+    )
+    parser.add_argument("--readme", action="store_true", help="also put table and picture into the README")
+    parsed = parser.parse_args()
+    if unknown := set(parsed.questions) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    at = f"{datetime.now(UTC):%Y-%m-%d}"
+    answers = measure(parsed.sizes, parsed.questions or names)
+    show(answers)
+    parsed.json.parent.mkdir(parents=True, exist_ok=True)
+    parsed.json.write_text(json.dumps(figures_of(answers, at), indent=1) + "\n", "utf-8")
+    print(f"\nfigures: {parsed.json}")
+    if parsed.readme:
+        write_readme(readme_part(answers, at))
+        subprocess.run([sys.executable, "-m", "tests.bench.plot", parsed.json, PICTURE], check=True)
+    absurd = [text for answer in answers.values() for text in answer.absurd]
+    for text in absurd:
+        print(f"absurd: {text}", file=sys.stderr)
+    return 1 if absurd else 0
 
 
 if __name__ == "__main__":
-    figures = asyncio.run(measure())
-    for label, figure in figures.items():
-        print(f"{label:<52} {figure:>12,.1f}")
-    polls = say_polling()
-    print(json.dumps(figures | {"polling": polls}))
+    sys.exit(main())

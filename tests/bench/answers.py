@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.bench.local import Local
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,34 @@ class Sizes:
     growth_slots: tuple[int, ...]
     rows: int
     """Of the queue beside bare sqlite3."""
+    watched: int
+    """Clips a way of polling."""
 
 
-QUICK = Sizes(1, 200, 64, 300, 500, 5000, 5.0, (100, 300), (1, 10, 100), 5_000)
-USUAL = Sizes(3, 2000, 256, 2000, 10_000, 5000, 60.0, (100, 1000, 10_000), (1, 10, 100, 1000), 50_000)
+QUICK = Sizes(1, 200, 64, 300, 500, 5000, 5.0, (100, 300), (1, 10, 100), 5_000, 100)
+USUAL = Sizes(3, 2000, 256, 2000, 10_000, 5000, 60.0, (100, 1000, 10_000), (1, 10, 100, 1000), 50_000, 1000)
 FULL = Sizes(
-    5, 2000, 256, 5000, 10_000, 5000, 60.0, (100, 1000, 10_000, 100_000, 1_000_000), (1, 10, 100, 1000, 10_000), 50_000
+    5, 2000, 256, 5000, 10_000, 5000, 60.0, (100, 1000, 10_000, 100_000, 1_000_000), (1, 10, 100, 1000, 10_000), 50_000, 1000
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every question gets."""
+
+    local: Local
+    folder: Path
+    """Its own, empty."""
+    sizes: Sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A question that needs more columns than a `Line` has."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,7 @@ class Answer:
     """Of one question."""
 
     lines: list[Line] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     absurd: list[str] = field(default_factory=list)
     """Why `make bench` fails: not slow, but broken."""
@@ -61,6 +86,15 @@ class Answer:
         """Bounds far outside of what any machine should show."""
         if not at_least <= figure <= at_most:
             self.absurd.append(f"{what} is {figure:.3g}, far from what it should be ({at_least:g} to {at_most:g})")
+
+
+class Question(Protocol):
+    """A module of this folder."""
+
+    __name__: str
+
+    def ask(self, setting: Setting) -> Answer:
+        """Measure."""
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

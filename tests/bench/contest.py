@@ -12,7 +12,7 @@ from typing import Any
 
 from batchrun.manifest.jobs import Checks
 from batchrun.video.check import check_clip
-from tests.bench.answers import Answer, Line, Sizes
+from tests.bench.answers import Answer, Line, Setting, Table
 from tests.bench.local import Local
 from tests.bench.process import Used, measured
 from tests.bench.rivals.terms import KEY, arguments
@@ -22,6 +22,7 @@ from tests.sim.night import clips
 
 SLOTS = 64
 FAST = Terms()
+FAST_POLL_S = 0.02
 SCALE = 30.0
 """Latencies and pauses are so many times shorter than in life: 200 checks a second for all are not scaled with them."""
 SLOW = Terms(median_s=150.0 / SCALE, at_most_s=600.0 / SCALE)
@@ -93,8 +94,10 @@ def once(local: Local, terms: Terms, contestant: Contestant, shop: Shop) -> tupl
 
 def score(local: Local, terms: Terms, contestant: Contestant, shop: Shop) -> Score:
     """One round: a run of one job, then a run of all."""
-    alone = replace(shop, folder=shop.folder.with_name(f"{shop.folder.name}-alone"), jobs=1).write()
-    start, _ = once(local, replace(terms, median_s=0.0), contestant, alone)
+    alone = replace(
+        shop, folder=shop.folder.with_name(f"{shop.folder.name}-alone"), jobs=1, poll_s=FAST_POLL_S, median_s=0.0
+    )
+    start, _ = once(local, FAST, contestant, alone.write())
     used, figures = once(local, terms, contestant, shop.write())
     more = max(1, shop.jobs - 1)
     return Score(
@@ -126,7 +129,13 @@ def contest(
     local: Local, folder: Path, name: str, terms: Terms, jobs: int, rounds: int, contestants: Sequence[Contestant] = ALL
 ) -> dict[str, Score]:
     """Medians of rounds in which each has its turn, so that a busy moment of the machine hits them all."""
-    shop = Shop(folder=folder, jobs=jobs, slots=SLOTS, poll_s=5.0 / SCALE if terms.median_s else 0.02, median_s=terms.median_s)
+    shop = Shop(
+        folder=folder,
+        jobs=jobs,
+        slots=SLOTS,
+        poll_s=5.0 / SCALE if terms.median_s else FAST_POLL_S,
+        median_s=terms.median_s,
+    )
     scores: dict[str, list[Score]] = {one.name: [] for one in contestants}
     for number in range(rounds):
         for at, one in enumerate(contestants):
@@ -170,19 +179,19 @@ def check_ms(rounds: int = 50) -> float:
     return median(took) * 1000
 
 
-def ask(local: Local, folder: Path, sizes: Sizes) -> tuple[Answer, dict[str, list[tuple[str, ...]]]]:
-    """The tables by their titles, and the same as figures."""
+def ask(setting: Setting) -> Answer:
+    """A table for each way the provider may be."""
+    sizes, answer = setting.sizes, Answer()
     plans = (
         (f"{SLOTS} slots, no latency, `checks: quick`", FAST, sizes.jobs, ALL),
         (f"{SLOTS} slots, log-normal latency of 150 s / {SCALE:.0f}", SLOW, sizes.slow_jobs, ALL),
         (f"{SLOTS} slots, no latency, clips of 25 MB", LARGE, sizes.jobs // _LARGE_PART, (FLOOR, BATCHRUN)),
     )
-    answer, tables = Answer(), {}
     for title, terms, jobs, contestants in plans:
         # The durable engine's tenth would be less than its slots with latencies: they all get the same then.
         alike = [replace(one, jobs_part=1) for one in contestants] if terms.median_s else list(contestants)
-        scores = contest(local, folder, title, terms, jobs, sizes.rounds, alike)
-        tables[title] = cells(scores)
+        scores = contest(setting.local, setting.folder, title, terms, jobs, sizes.rounds, alike)
+        answer.tables.append(Table(title, HEAD, cells(scores)))
         answer.figures[title] = {
             name: {item: getattr(one, item) for item in Score.__slots__} for name, one in scores.items()
         }
@@ -191,5 +200,7 @@ def ask(local: Local, folder: Path, sizes: Sizes) -> tuple[Answer, dict[str, lis
         answer.expect(f"{title}: batchrun's wall a job beside the floor's", ours.wall_s / floor.wall_s, at_most=50)
     looked_ms = check_ms()
     answer.figures["check_ms"] = looked_ms
-    answer.lines.append(Line("of batchrun's CPU a job: the check of that small clip and its poster", f"{looked_ms:.2f} ms"))
-    return answer, tables
+    answer.lines.append(
+        Line("of batchrun's CPU a job: the check of that small clip and its poster", f"{looked_ms:.2f} ms")
+    )
+    return answer

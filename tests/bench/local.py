@@ -31,6 +31,10 @@ class Local:
         """What the clients did since the reset."""
         return self._call("/bench/figures")
 
+    def now(self) -> dict[str, Any]:
+        """What runs, and what was counted: cheap enough to be asked each second."""
+        return self._call("/bench/now")
+
     def _call(self, path: str, body: bytes | None = None) -> dict[str, Any]:
         with urllib.request.urlopen(self.url + path, body, timeout=60) as answer:  # noqa: S310  # our own process
             found: dict[str, Any] = json.load(answer)

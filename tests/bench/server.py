@@ -60,23 +60,24 @@ class Provider:
     terms: Terms = field(default_factory=Terms)
     tasks: dict[str, Task] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    first_poll_s: float | None = None
-    polled: set[str] = field(default_factory=set)
-    """Asked about since the last mark."""
+    marked_s: float = 0.0
+    looked_at: dict[str, float] = field(default_factory=dict)
+    """Predictions from before the mark, and when each was asked about first since then."""
     clip: bytes = b""
+    _ended: int = 0
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _chance: random.Random = field(default_factory=random.Random)
 
     def reset(self, terms: Terms) -> None:
         """Forget everything; the same seed draws the same latencies in the order of the submits."""
-        self.terms, self.tasks, self.counts = terms, {}, {}
+        self.terms, self.tasks, self.counts, self._ended = terms, {}, {}, 0
         self._chance = random.Random(terms.seed)
         self.clip = padded(clips()[5], terms.clip_bytes)
         self.mark()
 
     def mark(self) -> None:
         """From here on polls are first ones again."""
-        self.first_poll_s, self.polled = None, set()
+        self.marked_s, self.looked_at = time.monotonic(), {}
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """One request."""
@@ -104,6 +105,8 @@ class Provider:
             return self._told("balance", {"balance": 1_000_000.0})
         if path == "/bench/figures":
             return 200, _JSON, json.dumps(self.figures()).encode()
+        if path == "/bench/now":
+            return 200, _JSON, json.dumps(self.now()).encode()
         if path == "/bench/mark":
             self.mark()
             return 200, _JSON, b"{}"
@@ -122,15 +125,15 @@ class Provider:
 
     def _result(self, task_id: str) -> Answer:
         now_s = time.monotonic()
-        if self.first_poll_s is None:
-            self.first_poll_s = now_s
-        self.polled.add(task_id)
         task = self.tasks.get(task_id)
         if task is None:
             return 404, _JSON, b'{"code":404,"message":"Prediction not found","data":null}'
+        if task.begun_s < self.marked_s:
+            self.looked_at.setdefault(task_id, now_s)
         is_over = now_s >= task.ends_s
         if is_over and task.seen_s is None:
             task.seen_s = now_s
+            self._ended += 1
         return self._counted("poll", _enveloped(self._shown(task_id, task, is_over=is_over)))
 
     def _shown(self, task_id: str, task: Task, *, is_over: bool) -> bytes:
@@ -181,6 +184,14 @@ class Provider:
         self.reset(Terms(**json.loads(body)))
         return 200, _JSON, b"{}"
 
+    def now(self) -> dict[str, Any]:
+        """What can be told without looking at every task."""
+        return {
+            "counts": self.counts,
+            "running": len(self.tasks) - self._ended,
+            "looked_at_s": list(self.looked_at.values()),
+        }
+
     def figures(self) -> dict[str, Any]:
         """What the clients did since the reset, by the server's own watch."""
         ended = [task for task in self.tasks.values() if task.seen_s is not None]
@@ -188,15 +199,11 @@ class Provider:
         begun = [task.begun_s for task in self.tasks.values()]
         return {
             "counts": self.counts,
-            "ended": len(ended),
-            "running": len(self.tasks) - len(ended),
             "mean_delay_s": fmean(delays),
             "p95_delay_s": delays[int(0.95 * (len(delays) - 1))],
             "took_s": [task.ends_s - task.begun_s for task in self.tasks.values()],
             "first_submit_s": min(begun, default=None),
             "last_seen_s": max((task.seen_s or 0.0 for task in ended), default=None),
-            "first_poll_s": self.first_poll_s,
-            "polled": len(self.polled),
         }
 
     def _told(self, name: str, data: Mapping[str, object]) -> Answer:

@@ -54,9 +54,7 @@ class Shop:
                 [f"sku-{at:07}", f"{at % PICTURES}.png", f"Product {at} turns slowly"] for at in range(self.jobs)
             )
         self.manifest.write_text(
-            _MANIFEST.format(
-                checks=self.checks, slots=self.slots, per_minute=self.per_minute, poll_s=self.poll_s
-            )
+            _MANIFEST.format(checks=self.checks, slots=self.slots, per_minute=self.per_minute, poll_s=self.poll_s)
         )
         return self
 
