@@ -1,41 +1,55 @@
 """What a question comes back with: rows for the table, figures for the JSON, and what cannot be right."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from tests.bench.local import Local
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """How much is measured."""
 
-    rounds: int
-    jobs: int
-    """Of a contestant without latency; a slow one gets a tenth."""
-    slow_jobs: int
+    rounds: int = 3
+    jobs: int = 2000
+    """Of a contestant without latency; a slow one gets a part."""
+    slow_jobs: int = 256
     """With latencies."""
-    night_jobs: int
+    night_jobs: int = 2000
     """Of the simulated makespan."""
-    crowd: int
+    crowd: int = 10_000
     """Predictions that run at once."""
-    starts_a_minute: int
-    steady_s: float
+    starts_a_minute: int = 5000
+    steady_s: float = 60.0
     """How long the crowd is watched."""
-    growth_jobs: tuple[int, ...]
-    growth_slots: tuple[int, ...]
-    rows: int
+    growth_jobs: tuple[int, ...] = (100, 1000, 10_000)
+    growth_slots: tuple[int, ...] = (1, 10, 100, 1000)
+    rows: int = 50_000
     """Of the queue beside bare sqlite3."""
-    watched: int
+    watched: int = 1000
     """Clips a way of polling."""
 
 
-QUICK = Sizes(1, 200, 64, 300, 500, 5000, 5.0, (100, 300), (1, 10, 100), 5_000, 100)
-USUAL = Sizes(3, 2000, 256, 2000, 10_000, 5000, 60.0, (100, 1000, 10_000), (1, 10, 100, 1000), 50_000, 1000)
-FULL = Sizes(
-    5, 2000, 256, 5000, 10_000, 5000, 60.0, (100, 1000, 10_000, 100_000, 1_000_000), (1, 10, 100, 1000, 10_000), 50_000, 1000
+USUAL = Sizes()
+QUICK = Sizes(
+    rounds=1,
+    jobs=200,
+    slow_jobs=64,
+    night_jobs=300,
+    crowd=500,
+    steady_s=5.0,
+    growth_jobs=(100, 300),
+    growth_slots=(1, 10, 100),
+    rows=5_000,
+    watched=100,
+)
+FULL = replace(
+    USUAL,
+    rounds=5,
+    growth_jobs=(100, 1000, 10_000, 100_000, 1_000_000),
+    growth_slots=(1, 10, 100, 1000, 10_000),
 )
 
 

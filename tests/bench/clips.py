@@ -1,6 +1,5 @@
 """What clips cost on this machine: rendering one for a preview, looking at one, and a whole run with the rendering server."""
 
-import os
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from batchrun.emulator.render import render
 from batchrun.manifest.jobs import Checks
 from batchrun.video.check import check_clip
 from tests.bench.answers import Answer, Line, Setting
+from tests.bench.contest import batchrun_command, environment_of
 from tests.bench.process import Used, measured
 from tests.bench.shop import Shop
 
@@ -29,15 +29,13 @@ def _whole_run(folder: Path) -> Used:
     """The real command against the local server, which renders small clips on the same cores."""
     shop = Shop(folder=folder / "rendered", jobs=_CLIPS, slots=16, poll_s=0.05, checks="full").write()
     command = [sys.executable, "-m", "batchrun", "emulator", "--port", "0", "--speed", "0", "--small"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().strip().partition("=")[2]
-        environment = os.environ | {"WAVESPEED_BASE_URL": address, "WAVESPEED_API_KEY": "bench"}
-        return measured([sys.executable, "-m", "batchrun", str(shop.manifest), "-q"], environment)
-    finally:
-        server.terminate()
-        server.wait()
+        try:
+            address = server.stdout.readline().strip().partition("=")[2]
+            return measured(batchrun_command(shop, address), environment_of(address))
+        finally:
+            server.terminate()
 
 
 def _checks_ms(folder: Path) -> dict[str, float]:

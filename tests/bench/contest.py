@@ -78,7 +78,7 @@ class Score:
     """The ideal over the real one: from the first submit to the last end that was seen."""
 
 
-def clear_environment(url: str) -> Mapping[str, str]:
+def environment_of(url: str) -> Mapping[str, str]:
     """Where batchrun finds the provider."""
     return {"WAVESPEED_BASE_URL": url, "WAVESPEED_API_KEY": KEY}
 
@@ -86,7 +86,7 @@ def clear_environment(url: str) -> Mapping[str, str]:
 def once(local: Local, terms: Terms, contestant: Contestant, shop: Shop) -> tuple[Used, dict[str, Any]]:
     """One run in a new folder; every clip must be there."""
     local.reset(terms)
-    used = measured(contestant.command(shop, local.url), clear_environment(local.url))
+    used = measured(contestant.command(shop, local.url), environment_of(local.url))
     if missing := shop.missing(shop.folder):
         raise RuntimeError(f"{contestant.name}: {missing} of {shop.jobs} clips are missing in {shop.folder}")
     return used, local.figures()

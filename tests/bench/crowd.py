@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from subprocess import Popen
 
 from tests.bench.answers import Answer, Line, Setting
-from tests.bench.contest import batchrun_command, clear_environment
+from tests.bench.contest import batchrun_command, environment_of
 from tests.bench.local import Local
 from tests.bench.process import cpu_of, peak_of, resident_of, started
 from tests.bench.server import Terms
@@ -39,7 +39,7 @@ class Window:
 
 @contextmanager
 def _running(local: Local, shop: Shop) -> Iterator["Popen[bytes]"]:
-    process = started(batchrun_command(shop, local.url), clear_environment(local.url))
+    process = started(batchrun_command(shop, local.url), environment_of(local.url))
     try:
         yield process
     finally:

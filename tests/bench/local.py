@@ -44,10 +44,10 @@ class Local:
 @contextmanager
 def local_provider() -> Iterator[Local]:
     """A provider for the time of the block."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.bench.server"], stdout=subprocess.PIPE, text=True)
-    try:
+    command = [sys.executable, "-m", "tests.bench.server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield Local(process.stdout.readline().strip())
-    finally:
-        process.kill()
-        process.wait()
+        try:
+            yield Local(process.stdout.readline().strip())
+        finally:
+            process.kill()

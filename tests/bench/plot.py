@@ -19,11 +19,12 @@ _ROWS = (("cpu_ms_a_job", "CPU ms a job"), ("peak_mb", "peak memory, MB"))
 def draw(figures: Mapping[str, Sequence[Mapping[str, Any]]], target: Path) -> None:
     """Two columns (jobs, slots) of two rows (CPU a job, peak memory)."""
     figure, grid = plt.subplots(2, 2, figsize=(8, 4.2), sharex="col", sharey="row", layout="constrained")
-    for column, (series, what) in enumerate(_PANELS):
-        for row, (item, label) in enumerate(_ROWS):
+    for row, (item, label) in enumerate(_ROWS):
+        for column, (series, what) in enumerate(_PANELS):
             _panel(grid[row][column], figures[series], what, item)
-            if column == 0:
-                grid[row][column].set_ylabel(label)
+        grid[row][0].set_ylabel(label)
+        grid[row][0].set_ylim(0, 1.1 * max(one[item] for series, _ in _PANELS for one in figures[series]))
+    for column, (_, what) in enumerate(_PANELS):
         grid[1][column].set_xlabel(what)
     figure.savefig(target, dpi=100, metadata={"Software": None})
     plt.close(figure)
@@ -32,7 +33,6 @@ def draw(figures: Mapping[str, Sequence[Mapping[str, Any]]], target: Path) -> No
 def _panel(axes: Axes, points: Sequence[Mapping[str, Any]], what: str, item: str) -> None:
     axes.plot([one[what] for one in points], [one[item] for one in points], marker="o", markersize=4, color="#2458a6")
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 

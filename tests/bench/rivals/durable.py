@@ -10,31 +10,31 @@ from pathlib import Path
 import aiohttp
 from dbos import DBOS, SetWorkflowID
 
-from tests.bench.rivals.requests import Requests
+from tests.bench.rivals.calls import Calls
 from tests.bench.rivals.terms import Told, told
 from tests.bench.shop import rows
 
-_requests: Requests
+_calls: Calls
 
 
 @DBOS.step()
 async def upload(picture: str) -> str:
-    return await _requests.upload(Path(picture))
+    return await _calls.upload(Path(picture))
 
 
 @DBOS.step()
 async def submit(prompt: str, image_url: str) -> str:
-    return await _requests.submit(prompt, image_url)
+    return await _calls.submit(prompt, image_url)
 
 
 @DBOS.step()
 async def poll(prediction_id: str) -> str:
-    return await _requests.ended(prediction_id)
+    return await _calls.ended(prediction_id)
 
 
 @DBOS.step()
 async def download(url: str, target: str) -> None:
-    await _requests.download(url, Path(target))
+    await _calls.download(url, Path(target))
 
 
 @DBOS.workflow()
@@ -45,11 +45,11 @@ async def carry(picture: str, prompt: str, target: str) -> None:
 
 async def main(mine: Told) -> None:
     """Every job, as many at once as there are slots."""
-    global _requests  # noqa: PLW0603  # its steps are functions of a module
+    global _calls  # noqa: PLW0603  # its steps are functions of a module
     left = rows(mine.table)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        _requests = Requests(mine, session)
+        _calls = Calls(mine, session)
         async with asyncio.TaskGroup() as group:
             for _ in range(mine.slots):
                 group.create_task(_slot(mine, left))

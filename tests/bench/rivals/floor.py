@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.rivals.requests import Requests
+from tests.bench.rivals.calls import Calls
 from tests.bench.rivals.terms import Told, told
 from tests.bench.shop import rows
 
@@ -16,16 +16,16 @@ async def main(mine: Told) -> None:
     left = rows(mine.table)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        requests = Requests(mine, session)
+        calls = Calls(mine, session)
         async with asyncio.TaskGroup() as group:
             for _ in range(mine.slots):
-                group.create_task(_slot(mine, requests, left))
+                group.create_task(_slot(mine, calls, left))
 
 
-async def _slot(mine: Told, requests: Requests, left: Iterator[tuple[str, Path, str]]) -> None:
+async def _slot(mine: Told, calls: Calls, left: Iterator[tuple[str, Path, str]]) -> None:
     for name, picture, prompt in left:
-        prediction_id = await requests.submit(prompt, await requests.upload(picture))
-        await requests.download(await requests.ended(prediction_id), mine.clips / f"{name}.mp4")
+        prediction_id = await calls.submit(prompt, await calls.upload(picture))
+        await calls.download(await calls.ended(prediction_id), mine.clips / f"{name}.mp4")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ _AUTH = {"Authorization": f"Bearer {KEY}"}
 _STUCK_S = 3600.0
 
 
-class Requests:
+class Calls:
     """One session."""
 
     def __init__(self, told: Told, session: aiohttp.ClientSession) -> None:
