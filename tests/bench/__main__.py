@@ -36,11 +36,15 @@ def name_of(question: Question) -> str:
     return question.__name__.rpartition(".")[2]
 
 
-def machine() -> str:
-    """What the figures are of."""
+def circumstances(sizes: Sizes) -> str:
+    """When, on what, and how busy it was with other things before."""
     cpu = Path("/proc/cpuinfo").read_text("utf-8").partition("model name")[2].partition("\n")[0].strip(" \t:")
     cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores ({cpu}), Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    size = {id(QUICK): ", small sizes (`--quick`)", id(FULL): ", large sizes (`--full`)"}.get(id(sizes), "")
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores ({cpu}), load {os.getloadavg()[0]:.1f} from other programs before it began, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}{size}"
+    )
 
 
 def measure(sizes: Sizes, wanted: Sequence[str]) -> dict[str, Answer]:
@@ -57,17 +61,17 @@ def measure(sizes: Sizes, wanted: Sequence[str]) -> dict[str, Answer]:
     return answers
 
 
-def figures_of(answers: Mapping[str, Answer], at: str) -> dict[str, Any]:
+def figures_of(answers: Mapping[str, Answer], where: str) -> dict[str, Any]:
     """What goes into the JSON."""
-    return {"at": at, "machine": machine(), **{name: answer.figures for name, answer in answers.items()}}
+    return {"where": where, **{name: answer.figures for name, answer in answers.items()}}
 
 
-def readme_part(answers: Mapping[str, Answer], at: str) -> str:
+def readme_part(answers: Mapping[str, Answer], where: str) -> str:
     """The tables as the README shows them."""
     shown = [answer for name, answer in answers.items() if name not in NOT_IN_README]
     tables = [f"{one.title}:\n\n{markdown_table(one.head, one.rows)}" for answer in shown for one in answer.tables]
     lines = [line.cells for answer in shown for line in answer.lines]
-    return "\n\n".join([f"{at}, {machine()}.", *tables, markdown_table(_HEAD, lines)]) + "\n"
+    return "\n\n".join([f"{where}.", *tables, markdown_table(_HEAD, lines)]) + "\n"
 
 
 def write_readme(part: str) -> None:
@@ -104,14 +108,14 @@ def main() -> int:
     parsed = parser.parse_args()
     if unknown := set(parsed.questions) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    at = f"{datetime.now(UTC):%Y-%m-%d}"
+    where = circumstances(parsed.sizes)
     answers = measure(parsed.sizes, parsed.questions or names)
     show(answers)
     parsed.json.parent.mkdir(parents=True, exist_ok=True)
-    parsed.json.write_text(json.dumps(figures_of(answers, at), indent=1) + "\n", "utf-8")
+    parsed.json.write_text(json.dumps(figures_of(answers, where), indent=1) + "\n", "utf-8")
     print(f"\nfigures: {parsed.json}")
     if parsed.readme:
-        write_readme(readme_part(answers, at))
+        write_readme(readme_part(answers, where))
         subprocess.run([sys.executable, "-m", "tests.bench.plot", parsed.json, PICTURE], check=True)
     absurd = [text for answer in answers.values() for text in answer.absurd]
     for text in absurd:

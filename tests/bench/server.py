@@ -206,6 +206,10 @@ class Provider:
             "last_seen_s": max((task.seen_s or 0.0 for task in ended), default=None),
         }
 
+    def connected(self) -> None:
+        """A new connection was made."""
+        self.counts["connection"] = self.counts.get("connection", 0) + 1
+
     def _told(self, name: str, data: Mapping[str, object]) -> Answer:
         return self._counted(name, _enveloped(json.dumps(data).encode()))
 
@@ -225,6 +229,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._provider.connected()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
