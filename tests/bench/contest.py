@@ -30,7 +30,7 @@ LARGE = Terms(clip_bytes=25_000_000)
 _LARGE_PART = 20
 """Clips of 25 MB: so many times fewer jobs."""
 HEAD = (
-    "contestant", "CPU ms a job", "/ floor", "wall ms a job", "/ floor", "checks a job", "seen late", "makespan", "peak MB", "start s",
+    "contestant", "jobs", "CPU ms a job", "/ floor", "wall ms a job", "/ floor", "checks a job", "seen late", "makespan", "peak MB", "start s",
 )  # fmt: skip
 _Command = Callable[[Shop, str], Sequence[str]]
 
@@ -67,11 +67,12 @@ ALL = (FLOOR, BATCHRUN, VENDOR, DURABLE)
 class Score:
     """Of one contestant, one round or the medians of several. A job's CPU and wall are without the start of the process."""
 
+    jobs: float
     cpu_s: float
     wall_s: float
     start_s: float
     """Wall of a run of one job."""
-    peak_bytes: int
+    peak_bytes: float
     polls: float
     delay_s: float
     makespan: float
@@ -101,6 +102,7 @@ def score(local: Local, terms: Terms, contestant: Contestant, shop: Shop) -> Sco
     used, figures = once(local, terms, contestant, shop.write())
     more = max(1, shop.jobs - 1)
     return Score(
+        jobs=shop.jobs,
         cpu_s=(used.cpu_s - start.cpu_s) / more,
         wall_s=(used.wall_s - start.wall_s) / more,
         start_s=start.wall_s,
@@ -152,6 +154,7 @@ def cells(scores: Mapping[str, Score]) -> list[tuple[str, ...]]:
     return [
         (
             name,
+            f"{one.jobs:,.0f}",
             f"{one.cpu_s * 1000:.2f}",
             f"{one.cpu_s / floor.cpu_s:.1f}×",
             f"{one.wall_s * 1000:.2f}",
@@ -188,7 +191,7 @@ def ask(setting: Setting) -> Answer:
         (f"{SLOTS} slots, no latency, clips of 25 MB", LARGE, sizes.jobs // _LARGE_PART, (FLOOR, BATCHRUN)),
     )
     for title, terms, jobs, contestants in plans:
-        # The durable engine's tenth would be less than its slots with latencies: they all get the same then.
+        # With latencies they are all as fast as the provider.
         alike = [replace(one, jobs_part=1) for one in contestants] if terms.median_s else list(contestants)
         scores = contest(setting.local, setting.folder, title, terms, jobs, sizes.rounds, alike)
         answer.tables.append(Table(title, HEAD, cells(scores)))

@@ -5,7 +5,6 @@ import sqlite3
 import time
 from pathlib import Path
 
-from batchrun.plan import make_plan
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Started
 from batchrun.queue.store import Queue
@@ -34,19 +33,10 @@ def bare_ingest(folder: Path, rows: int) -> float:
 
 
 async def _queue_ingest(queue: Queue, folder: Path, rows: int) -> float:
-    """Jobs a second from checked values to committed rows (two tables, paths compared)."""
+    """Jobs a second from checked values, planned, to committed rows (two tables, paths compared)."""
     one = batch(folder, [spec(f"key-{n}", folder) for n in range(rows)])
     begin = time.perf_counter()
     await take_in(queue, one)
-    return rows / (time.perf_counter() - begin)
-
-
-async def _plan_again(queue: Queue, folder: Path, rows: int) -> float:
-    """Jobs a second of the next night's plan, in which nothing has changed."""
-    one = batch(folder, [spec(f"key-{n}", folder) for n in range(rows)])
-    begin = time.perf_counter()
-    known = await queue.known_batch(one.name)
-    make_plan(one.jobs, known.jobs, StillClock().now_ms())
     return rows / (time.perf_counter() - begin)
 
 
@@ -67,29 +57,31 @@ async def _spends(queue: Queue) -> float:
 
 
 async def _store(folder: Path, rows: int) -> tuple[float, float, float]:
+    """New jobs, the same ones the next night, and what a spend costs; a second each."""
     async with opened(folder, StillClock()) as queue:
-        return await _queue_ingest(queue, folder, rows), await _plan_again(queue, folder, rows), await _spends(queue)
+        first, again = await _queue_ingest(queue, folder, rows), await _queue_ingest(queue, folder, rows)
+        return first, again, await _spends(queue)
 
 
 def ask(setting: Setting) -> Answer:
     """Rates a second, higher is better."""
     folder, sizes = setting.folder, setting.sizes
     bare = bare_ingest(folder, sizes.rows)
-    enqueued, planned, spent = asyncio.run(_store(folder, max(sizes.rows, _SPENDS)))
+    enqueued, again, spent = asyncio.run(_store(folder, max(sizes.rows, _SPENDS)))
     sources = rows_a_second(folder, min(ROWS, 2 * sizes.rows))
     bare_csv, checked, bytes_a_row = sources.values()
     pictures = min(PICTURES, sizes.rows)
     pictures_s = unchanged_pictures(folder, pictures)
     answer = Answer(
         figures={
-            "bare_rows_s": bare, "enqueue_rows_s": enqueued, "plan_rows_s": planned, "spends_s": spent,
+            "bare_rows_s": bare, "enqueue_rows_s": enqueued, "enqueue_again_rows_s": again, "spends_s": spent,
             "bare_csv_rows_s": bare_csv, "csv_jobs_s": checked, "csv_bytes_a_row": bytes_a_row,
             "unchanged_pictures_s": pictures_s,
         }
     )  # fmt: skip
     answer.lines += [
-        Line(f"enqueue {sizes.rows:,} jobs", f"{enqueued:,.0f} /s", f"sqlite3 executemany {bare:,.0f} /s", f"{enqueued / bare:.2f}"),
-        Line("plan them again, nothing changed", f"{planned:,.0f} /s"),
+        Line(f"plan and enqueue {sizes.rows:,} jobs", f"{enqueued:,.0f} /s", f"sqlite3 executemany {bare:,.0f} /s", f"{enqueued / bare:.2f}"),
+        Line("the next night, nothing changed", f"{again:,.0f} /s"),
         Line("claim, reserve, answer, settle", f"{spent:,.0f} /s"),
         Line("csv rows to checked jobs", f"{checked:,.0f} /s", f"csv.reader {bare_csv:,.0f} /s", f"{checked / bare_csv:.2f}"),
         Line("the same: memory a row", f"{bytes_a_row:,.0f} bytes"),
