@@ -65,7 +65,10 @@ ALL = (FLOOR, BATCHRUN, VENDOR, DURABLE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Of one contestant, one round or the medians of several. A job's CPU and wall are without the start of the process."""
+    """Of one contestant, one round or the medians of several.
+
+    A job's CPU is without that of a run of one job; its wall is from the first request to the last, as the provider saw them.
+    """
 
     jobs: float
     cpu_s: float
@@ -104,7 +107,7 @@ def score(local: Local, terms: Terms, contestant: Contestant, shop: Shop) -> Sco
     return Score(
         jobs=shop.jobs,
         cpu_s=(used.cpu_s - start.cpu_s) / more,
-        wall_s=(used.wall_s - start.wall_s) / more,
+        wall_s=figures["wall_s"] / shop.jobs,
         start_s=start.wall_s,
         peak_bytes=used.peak_bytes,
         polls=figures["counts"]["poll"] / shop.jobs,

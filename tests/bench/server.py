@@ -23,6 +23,7 @@ API = "/api/v3"
 MODEL = "kwaivgi/kling-v1.6-i2v-standard"
 _JSON = "application/json"
 _FREE_BOX_HEAD = 8
+_OF_A_JOB = frozenset({"ticket", "put", "submit", "poll", "download"})
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
@@ -60,6 +61,9 @@ class Provider:
     terms: Terms = field(default_factory=Terms)
     tasks: dict[str, Task] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    first_s: float = 0.0
+    last_s: float = 0.0
+    """The first and the last request that belongs to a job: without the start and the end of a client."""
     marked_s: float = 0.0
     looked_at: dict[str, float] = field(default_factory=dict)
     """Predictions from before the mark, and when each was asked about first since then."""
@@ -71,6 +75,7 @@ class Provider:
     def reset(self, terms: Terms) -> None:
         """Forget everything; the same seed draws the same latencies in the order of the submits."""
         self.terms, self.tasks, self.counts, self._ended = terms, {}, {}, 0
+        self.first_s = self.last_s = 0.0
         self._chance = random.Random(terms.seed)
         self.clip = padded(clips()[5], terms.clip_bytes)
         self.mark()
@@ -199,6 +204,7 @@ class Provider:
         begun = [task.begun_s for task in self.tasks.values()]
         return {
             "counts": self.counts,
+            "wall_s": self.last_s - self.first_s,
             "mean_delay_s": fmean(delays),
             "p95_delay_s": delays[int(0.95 * (len(delays) - 1))],
             "took_s": [task.ends_s - task.begun_s for task in self.tasks.values()],
@@ -215,6 +221,9 @@ class Provider:
 
     def _counted(self, name: str, body: bytes, kind: str = _JSON) -> Answer:
         self.counts[name] = self.counts.get(name, 0) + 1
+        if name in _OF_A_JOB:
+            self.last_s = time.monotonic()
+            self.first_s = self.first_s or self.last_s
         return 200, kind, body
 
 
