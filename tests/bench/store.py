@@ -87,5 +87,5 @@ def ask(setting: Setting) -> Answer:
         Line("the same: memory a row", f"{bytes_a_row:,.0f} bytes"),
         Line(f"{pictures:,} remembered pictures to jobs", f"{pictures_s:.2f} s"),
     ]  # fmt: skip
-    answer.expect("enqueue beside bare executemany", enqueued / bare, at_least=0.01, at_most=2)
+    answer.expect("enqueue beside bare executemany", enqueued / bare, at_least=0.0005, at_most=2)
     return answer
