@@ -45,7 +45,7 @@ class Local:
 def local_provider() -> Iterator[Local]:
     """A provider for the time of the block."""
     command = [sys.executable, "-m", "tests.bench.server"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield Local(process.stdout.readline().strip())

@@ -1,5 +1,5 @@
 """A provider that costs next to nothing: the API's endpoints by hand on sockets, clips ready-made, so that only its clients
-are measured. `python -m tests.bench.server` serves until it is killed and prints its address.
+are measured. `python -m tests.bench.server` prints its address and serves until its standard input ends.
 
 It keeps its own watch on the clients: polls, how late they learn of an end, how long each prediction took.
 """
@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -281,7 +282,7 @@ def _rfc3339(now_s: float) -> str:
 
 
 async def serve() -> None:
-    """Until killed."""
+    """Until standard input ends: with whoever started it, however that one ends."""
     provider = Provider()
     provider.reset(Terms())
     server = await asyncio.get_running_loop().create_server(
@@ -289,7 +290,8 @@ async def serve() -> None:
     )
     provider.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     print(provider.base_url, flush=True)
-    await server.serve_forever()
+    await asyncio.to_thread(sys.stdin.read)
+    server.close()
 
 
 if __name__ == "__main__":
