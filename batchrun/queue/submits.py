@@ -176,12 +176,7 @@ class _FreeStarts:
 
 
 def _free_starts(pace: Pace, now_ms: int, answers: int, slots: int) -> Script[_FreeStarts]:
-    recent = yield from ask(
-        "recent_starts",
-        since_ms=now_ms - _UNANSWERED_MS,
-        minute_ago_ms=now_ms - MINUTE_MS,
-        count=pace.per_minute,
-    )
-    answered = [row["answered_ms"] for row in recent if row["answered_ms"] is not None]
-    retry_ms = min(answered, default=now_ms) + MINUTE_MS + 1 if answered else None
-    return _FreeStarts(answers, slots, pace.per_minute - len(recent), retry_ms)
+    row = yield from ask_one("recent_starts", since_ms=now_ms - _UNANSWERED_MS, minute_ago_ms=now_ms - MINUTE_MS)
+    starts, oldest_ms = (row["starts"], row["oldest_ms"]) if row else (0, None)
+    retry_ms = oldest_ms + MINUTE_MS + 1 if oldest_ms is not None else None
+    return _FreeStarts(answers, slots, pace.per_minute - starts, retry_ms)

@@ -250,12 +250,12 @@ WHERE state IN ('submitting', 'unknown', 'running') AND submitted_ms > :slots_si
 
 -- name: count_unknown
 SELECT coalesce(sum(state = 'unknown'), 0) AS unknown, coalesce(sum(state = 'submitting'), 0) AS unanswered FROM attempts
-WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown');
+WHERE state IN ('submitting', 'unknown');
 
 -- Unknown outcomes after which no submit was answered.
 -- name: unknown_in_a_row
 SELECT count(*) AS in_a_row, max(answered_ms) AS last_ms FROM attempts
-WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown' AND submitted_ms > coalesce(
+WHERE state IN ('submitting', 'unknown') AND state = 'unknown' AND submitted_ms > coalesce(
     (SELECT submitted_ms FROM attempts WHERE prediction_id IS NOT NULL ORDER BY submitted_ms DESC LIMIT 1), 0);
 
 -- Submits without a prediction: under way, of unknown outcome, or given up so lately that they may still turn up.
@@ -263,7 +263,7 @@ WHERE state IN ('submitting', 'unknown', 'running') AND state = 'unknown' AND su
 SELECT a.attempt_id, a.state, a.submitted_ms, a.send_by_ms, a.answered_ms, a.server_ahead_ms, a.image_url AS sent_url,
        b.name AS batch, j.key, j.state AS job_state, j.image_path, j.failure_message, r.revision_id, r.take, r.model,
        r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s, r.image_url, r.image_sha256
-FROM (SELECT * FROM attempts WHERE state IN ('submitting', 'unknown', 'running') AND state IN ('submitting', 'unknown')
+FROM (SELECT * FROM attempts WHERE state IN ('submitting', 'unknown')
       UNION ALL
       SELECT * FROM attempts t WHERE t.state IN ('void', 'left') AND t.finished_ms > :given_up_since_ms
         AND t.prediction_id IS NULL
@@ -284,9 +284,8 @@ ORDER BY submitted_ms DESC LIMIT :count;
 
 -- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
 -- name: recent_starts
-SELECT answered_ms, submitted_ms FROM attempts
-WHERE submitted_ms > :since_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void'
-ORDER BY coalesce(answered_ms, submitted_ms) LIMIT :count;
+SELECT count(*) AS starts, min(answered_ms) AS oldest_ms FROM attempts
+WHERE submitted_ms > :since_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void';
 
 -- name: last_day
 SELECT max(day) AS day FROM (
