@@ -1,6 +1,7 @@
 """Which addresses may be asked, and which may be followed when the provider names them."""
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from batchrun.errors import UsageError
@@ -40,7 +41,11 @@ def check_base_url(url: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Whether the URL's host is this machine itself."""
-    host = urlsplit(url).hostname or ""
+    return _is_this_machine(urlsplit(url).hostname or "")
+
+
+@lru_cache
+def _is_this_machine(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -8,6 +8,7 @@ told, and nothing else.
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Sidecars:
         found = sidecar_json(clip, f"{twin.batch}/{twin.key}" if twin else None, kind=self._queue.identity.kind)
         path = sidecar_path(job.output)
         try:
-            await asyncio.to_thread(_write, path, json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+            await asyncio.to_thread(_write, path, found)
         except OccupiedError as error:
             self._observer(Event(Kind.NO_SIDECAR, job.batch, job.key, str(error)))
         except OSError as error:
@@ -104,8 +105,11 @@ def sidecar_json(clip: ClipView, copied_from: str | None, *, kind: str) -> dict[
     }
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, found: Mapping[str, Any]) -> None:
     """Blocks. Raises OccupiedError, OSError."""
+    # A line a key: easy to read, and the library's fast encoder writes no indents.
+    lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
     if path.exists() and not _is_ours(path):
         raise OccupiedError(f"{path} exists and was not written by batchrun; the clip goes without its sidecar")
     with replacing(path) as file:
