@@ -37,6 +37,8 @@ class Prediction:
     """How long it was worked on, where the provider says so; without its wait in the provider's queue."""
     inputs: Mapping[str, object] = field(default_factory=dict)
     """The echoed inputs, where the provider shows them."""
+    not_shown: tuple[str, ...] = ()
+    """What was asked for and the clip does not show, as our own server says of its previews."""
 
 
 class RefusalKind(StrEnum):

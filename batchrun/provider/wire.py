@@ -19,6 +19,7 @@ _TASK_CODES = frozenset({1200, 1400, 1401, 1407})
 """Codes of a request that was looked at and refused; the other 1xxx are of tasks that exist."""
 CODE_NO_CREDIT = 1407
 _SHOWN_CHARS = 300
+_MAX_TEXTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def prediction_of(data: object) -> Prediction | None:
         created_ms=moment_ms(data.get("created_at")),
         took_ms=_took_ms(data.get("timings")),
         inputs=inputs if isinstance(inputs, dict) else {},
+        not_shown=_texts(data.get("warnings")),
     )
 
 
@@ -172,6 +174,12 @@ def http_date_ms(header: str | None) -> int | None:
         return int(parsedate_to_datetime(header or "").timestamp() * 1000) + 500
     except (ValueError, TypeError):
         return None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts, as far as it is one and not too long."""
+    items = value[:_MAX_TEXTS] if isinstance(value, list) else []
+    return tuple(text for item in items if isinstance(item, str) and (text := _text(item)))
 
 
 def _int(value: object) -> int:

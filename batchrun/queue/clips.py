@@ -57,11 +57,18 @@ class ClipView:
         """What a person should know of it although nothing failed."""
         noted = self.facts.get("warnings")
         found = [str(one) for one in noted] if isinstance(noted, list) else []
+        found += [f"not shown: {one.partition(' (')[0]}" for one in self.not_shown]
         if not self.current:
             found.append("no longer in the manifest")
         elif self.outdated:
             found.append("the manifest asks for something else by now")
         return tuple(found)
+
+    @property
+    def not_shown(self) -> tuple[str, ...]:
+        """What was asked for and its preview does not show, with the words that asked for it."""
+        noted = self.facts.get("not_shown")
+        return tuple(str(one) for one in noted) if isinstance(noted, list) else ()
 
 
 class MoneyOutcome(StrEnum):

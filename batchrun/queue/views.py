@@ -29,11 +29,19 @@ class NotFine:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """A finished job whose clip is whole but looks wrong, with the words for how."""
+class Noted:
+    """A finished job, and what is noted of its clip."""
 
     key: str
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotedJobs:
+    """The first of the jobs with such notes, and how many there are."""
+
+    first: tuple[Noted, ...] = ()
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +81,10 @@ class BatchView:
     not_fine: tuple[NotFine, ...] = ()
     put_off: tuple[NotFine, ...] = ()
     """Jobs that go on by themselves, but later: an upload, a download or the disk did not work."""
-    warned: tuple[Warned, ...] = ()
-    warned_count: int = 0
-    """All of them, however long the list is."""
+    warned: NotedJobs = NotedJobs()
+    """Finished clips that are whole but look wrong, with the words for how."""
+    not_shown: NotedJobs = NotedJobs()
+    """Previews that do not show all of what was asked for, with what they leave out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,11 +216,18 @@ def batch_views(now_ms: int, chosen_by: str | None = None) -> Script[list[BatchV
         counts = yield from ask("state_counts", generation=row["generation"], now_ms=now_ms, **of)
         not_fine = yield from ask("not_fine_jobs", count=MAX_NOT_FINE, **of)
         put_off = yield from ask("put_off_jobs", now_ms=now_ms, count=MAX_NOT_FINE, **of)
-        warned = yield from ask("warned_jobs", batch_id=row["batch_id"], count=MAX_NOT_FINE)
         view = _batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off])
-        words = tuple(Warned(job["key"], tuple(json.loads(job["warnings"]))) for job in warned)
-        found.append(replace(view, warned=words, warned_count=warned[0]["jobs"] if warned else 0))
+        warned = yield from _noted(row["batch_id"], "$.warnings")
+        not_shown = yield from _noted(row["batch_id"], "$.not_shown")
+        found.append(replace(view, warned=warned, not_shown=not_shown))
     return found
+
+
+def _noted(batch_id: int, path: str) -> Script[NotedJobs]:
+    """The finished jobs of a batch with something in a list of their clips' facts."""
+    rows = yield from ask("noted_jobs", batch_id=batch_id, list=path, count=MAX_NOT_FINE)
+    first = tuple(Noted(row["key"], tuple(json.loads(row["notes"]))) for row in rows)
+    return NotedJobs(first, rows[0]["jobs"] if rows else 0)
 
 
 def _batch_view(row: Row, counts: Rows, not_fine: list[NotFine], put_off: list[NotFine]) -> BatchView:

@@ -121,6 +121,7 @@ def card(clip: ClipView, folder: Path) -> dict[str, Any]:
         "changed_ms": clip.changed_ms,
         "took_ms": max(0, took_ms) if took_ms is not None else None,
         "warnings": list(clip.warnings),
+        "not_shown": list(clip.not_shown),
         "kind": clip.kind,
         "message": clip.message,
     }

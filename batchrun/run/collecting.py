@@ -94,6 +94,7 @@ async def _fetch_and_check(carried: Carried, part: Path) -> None:
                 raise
             last = str(error)
         else:
+            facts = replace(facts, not_shown=carried.not_shown)
             await carried.tools.queue.file_ready(carried.job, got.sha256, got.size_bytes, facts.as_json())
             carried.job = replace(carried.job, file_sha256=got.sha256)
             carried.tell(Kind.CHECKED)
@@ -125,7 +126,7 @@ async def _download(carried: Carried, download: Download) -> PartFile:
     if url != attempt.output_url:
         await tools.queue.record_output_url(attempt.attempt_id, url)
         carried.job = replace(carried.job, attempt=replace(attempt, output_url=url))
-    carried.fresh_url = True
+    carried.fresh_url, carried.not_shown = True, prediction.not_shown
     try:
         return await download.fetch(url)
     except NotFoundError as error:

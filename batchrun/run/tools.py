@@ -136,6 +136,8 @@ class Carried:
     job: Job
     fresh_url: bool = False
     """The output's address came from the provider in this run; those of earlier runs may have expired."""
+    not_shown: tuple[str, ...] = ()
+    """What the clip does not show, as the provider said together with the address."""
 
     spurned: frozenset[int] = frozenset()
     """Twins whose finished file cannot be copied."""

@@ -80,7 +80,7 @@ async def _ended(carried: Carried, ended: Ended) -> Ending | None:
         await asyncio.gather(completed, _learn(carried, ended.took_s))  # one commit
         tools.starter.slot_freed()
         carried.tell(Kind.COMPLETED)
-        carried.fresh_url = True
+        carried.fresh_url, carried.not_shown = True, prediction.not_shown
         attempt = replace(attempt, state=AttemptState.COMPLETED, output_url=url)
         carried.job = replace(carried.job, state=JobState.DOWNLOADING, attempt=attempt)
         return None

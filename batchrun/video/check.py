@@ -42,6 +42,8 @@ class ClipFacts:
     """How closely it was looked at."""
     warnings: tuple[str, ...] = ()
     """What looks wrong (`signs.Sign`)."""
+    not_shown: tuple[str, ...] = ()
+    """What was asked for and a preview cannot show, as its maker says. Nothing is wrong with the clip."""
 
     def as_json(self) -> str:
         """For the queue."""

@@ -147,7 +147,12 @@ async def test_status_and_list_only_look(shop: Shop) -> None:
     async with emulated() as emulator:
         await run_process(shop, emulator)
     status = run("status", str(shop.manifest))
-    assert status.stdout.splitlines() == ["shop: 2 jobs: 2 done", "  $0.50 spent"]
+    assert status.stdout.splitlines() == [
+        "shop: 2 jobs: 2 done",
+        "  $0.50 spent",
+        "2 previews do not show all that was asked for, because nothing is generated; the model may:",
+        "  turntable: the thing itself does not turn, the camera rocks around it: shop/job-00, shop/job-01",
+    ]
     found = json.loads(run("status", str(shop.manifest), "--json").stdout)
     assert (found["done"], found["total"], found["spent_usd"]) == (2, 2, "0.50")
     rows = json.loads(run("list", str(shop.manifest), "--json").stdout)["jobs"]

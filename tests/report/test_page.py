@@ -131,3 +131,14 @@ def test_every_failure_has_its_advice() -> None:
     assert set(FailureKind) <= set(ADVICE)
     assert all(one.what.endswith(".") and one.todo.endswith((".", "!")) for one in ADVICE.values())
     assert advice_on("of_a_newer_version").what == "of a newer version"
+
+
+def test_a_card_says_what_its_preview_leaves_out(tmp_path: Path) -> None:
+    left_out = ["people and hands do not move (walks)", "liquids do not flow (pours, drips)"]
+    found = card(clip(tmp_path, "a", facts={"warnings": ["frozen"], "not_shown": left_out}), tmp_path)
+    assert found["warnings"] == [
+        "frozen",
+        "not shown: people and hands do not move",
+        "not shown: liquids do not flow",
+    ]
+    assert found["not_shown"] == left_out

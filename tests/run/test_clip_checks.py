@@ -14,6 +14,7 @@ from batchrun.queue.store import Queue
 from batchrun.queue.views import JobView
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
+from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from batchrun.run.tools import Decoders
 from batchrun.video.place import poster_path
@@ -26,7 +27,7 @@ def code_of(result: Result) -> ExitCode:
 
 
 def warnings_of(result: Result) -> dict[str, tuple[str, ...]]:
-    return {job.key: job.warnings for view in result.batches for job in view.warned}
+    return {job.key: job.notes for view in result.batches for job in view.warned.first}
 
 
 async def jobs_of(shop: Shop) -> dict[str, JobView]:
@@ -226,3 +227,50 @@ async def test_as_many_clips_are_decoded_at_once_as_there_are_cores() -> None:
     await asyncio.gather(*(decoders.run(work) for _ in range(4 * cores)))
     decoders.close()
     assert most == cores
+
+
+async def test_what_a_preview_leaves_out_is_told_and_stays_known(shop: Shop) -> None:
+    shop.add("a", prompt="A woman walks by, water pours").add("b", prompt="Slow push in")
+    async with emulated() as emulator:
+        for _ in range(2):  # the second run downloads nothing, and says the same
+            result = await run_shop(shop, emulator)
+            assert code_of(result) is ExitCode.DONE
+            assert warnings_of(result) == {}
+            (lines, found) = summary.warning_lines(result.batches), summary.run_json(result, [], ExitCode.DONE)
+            left_out = ["people and hands do not move (woman, walks)", "liquids do not flow (pours)"]
+            assert lines == [
+                "1 preview does not show all that was asked for, because nothing is generated; the model may:",
+                "  people and hands do not move: shop/a",
+                "  liquids do not flow: shop/a",
+            ]
+            assert (found["clips_warned"], found["clips_not_all_shown"]) == (0, 1)
+            assert found["not_shown"] == [{"batch": "shop", "id": "a", "not_shown": left_out}]
+
+
+async def test_what_a_preview_leaves_out_is_known_to_a_later_run_that_downloads(shop: Shop) -> None:
+    shop.add("a", prompt="A woman walks by", more=", duration: 10")
+    stop = Stop()
+
+    def leave(_: Event) -> None:
+        stop.ask()
+        stop.ask()
+
+    watcher = Watcher(on={Kind.COMPLETED: leave})
+    async with emulated({Fault.OUTPUT_STALL: 1.0}) as emulator:
+        await run_shop(shop, emulator, watcher=watcher, stop=stop)
+        assert watcher.of(Kind.DONE) == []
+        emulator.world.dice.chances = {}
+        result = await run_shop(shop, emulator, no_new=True)
+    assert [(job.key, job.notes) for view in result.batches for job in view.not_shown.first] == [
+        ("a", ("people and hands do not move (woman, walks)",))
+    ]
+
+
+async def test_only_the_first_of_many_previews_are_named(shop: Shop) -> None:
+    shop.add_many(7, prompt="A dog jumps")
+    async with emulated() as emulator:
+        lines = summary.warning_lines((await run_shop(shop, emulator)).batches)
+    assert lines[0].startswith("7 previews do not show all")
+    assert lines[1:] == [
+        "  things do not move by themselves: shop/job-00, shop/job-01, shop/job-02, shop/job-03 and 3 more"
+    ]

@@ -167,3 +167,19 @@ def test_how_long_it_took_where_the_provider_says_so(timings: object, took_ms: i
     prediction = prediction_of({"id": ID, "status": "completed", "timings": timings})
     assert prediction is not None
     assert prediction.took_ms == took_ms
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["people do not move (walks)", 7, "", "line\nbreak"], ("people do not move (walks)", "line break")),
+        (None, ()),
+        ("text", ()),
+        ({"a": 1}, ()),
+        (["x"] * 100, ("x",) * 20),
+    ],
+)
+def test_what_a_preview_leaves_out_is_read_as_far_as_it_is_text(given: object, read: tuple[str, ...]) -> None:
+    prediction = prediction_of({"id": ID, "status": "completed", "warnings": given})
+    assert prediction is not None
+    assert prediction.not_shown == read

@@ -561,12 +561,12 @@ LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
 WHERE j.batch_id = :batch_id
 ORDER BY j.position, j.job_id;
 
--- Finished clips that are whole but look wrong; beside each how many there are.
--- name: warned_jobs
-SELECT j.key, json_extract(j.file_facts, '$.warnings') AS warnings, count(*) OVER () AS jobs
+-- Finished clips of which something is noted in a list of their facts (`$.warnings`, `$.not_shown`); beside each how many.
+-- name: noted_jobs
+SELECT j.key, json_extract(j.file_facts, :list) AS notes, count(*) OVER () AS jobs
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
 WHERE j.batch_id = :batch_id AND j.state = 'done' AND j.generation = b.generation
-  AND json_extract(j.file_facts, '$.warnings[0]') IS NOT NULL
+  AND json_extract(j.file_facts, :list || '[0]') IS NOT NULL
 ORDER BY j.position, j.job_id LIMIT :count;
 
 -- name: not_fine_jobs
