@@ -29,12 +29,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="say every step of every job")
 
 
-def queue_paths(parsed: argparse.Namespace) -> dict[Path, tuple[Path, ...]]:
+def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> dict[Path, tuple[Path, ...]]:
     """The queue of each manifest: manifests of one folder share one, `--db` and BATCHRUN_DB put all into one.
+
+    Args:
+        parsed: the command line.
+        preview: whether the previews' queues are meant, where that is not what was typed.
 
     Raises:
         UsageError: a database that this version cannot use.
     """
+    is_preview = parsed.preview if preview is None else preview
     asked = parsed.db or os.environ.get("BATCHRUN_DB")
     if asked and "://" in asked:
         raise UsageError(
@@ -42,7 +47,7 @@ def queue_paths(parsed: argparse.Namespace) -> dict[Path, tuple[Path, ...]]:
         )
     found: dict[Path, list[Path]] = {}
     for manifest in parsed.manifests:
-        path = _preview_of(Path(asked), parsed.preview) if asked else default_queue(manifest, preview=parsed.preview)
+        path = _preview_of(Path(asked), is_preview) if asked else default_queue(manifest, preview=is_preview)
         found.setdefault(path, []).append(manifest)
     return {path: tuple(manifests) for path, manifests in found.items()}
 

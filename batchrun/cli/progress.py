@@ -30,13 +30,22 @@ class Progress:
     """Hears the events of a run and shows them on standard error."""
 
     def __init__(
-        self, clock: Clock, *, quiet: bool, verbose: bool, preview: bool, stream: TextIO | None = None
+        self, clock: Clock, *, quiet: bool, verbose: bool, money: str | None = None, stream: TextIO | None = None
     ) -> None:
+        """See the class.
+
+        Args:
+            clock: of the lines' times.
+            quiet: no bar and no lines.
+            verbose: a line for every event.
+            money: what the bar says in place of an amount that is real.
+            stream: where to; standard error.
+        """
         self._clock = clock
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._verbose = verbose
-        self._preview = preview
+        self._play_money = money
         self._total = 0
         self._ended = 0
         self._reserved_usd_micros = 0
@@ -90,7 +99,7 @@ class Progress:
             return
         self._bar.total = self._total
         self._bar.n = self._ended
-        money = "preview, free" if self._preview else f"{format_usd(self._reserved_usd_micros)} this run"
+        money = self._play_money or f"{format_usd(self._reserved_usd_micros)} this run"
         self._bar.set_postfix_str(f"{len(self._running)} running, {money}", refresh=False)
         self._bar.refresh()
 

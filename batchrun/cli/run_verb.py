@@ -10,16 +10,18 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from batchrun.cli import asking, common, plan_verb
+from batchrun.cli import asking, common, plan_verb, rehearsal, rehearsal_summary
 from batchrun.cli.common import shown_path
 from batchrun.cli.logfile import LogFile
 from batchrun.cli.main import error_json
 from batchrun.cli.progress import Progress, RunLog, both
-from batchrun.clock import Clock, SystemClock
+from batchrun.cli.rehearsal import Rehearsed, Terms, rehearse
+from batchrun.cli.rehearsal_stage import surroundings, teach
+from batchrun.clock import Clock, FastClock, HoldingLoop, SystemClock
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.digests import DigestCache
@@ -29,6 +31,7 @@ from batchrun.queue.states import JobState
 from batchrun.run import summary
 from batchrun.run.asked import left_of
 from batchrun.run.consent import Agree, Rerun
+from batchrun.run.events import Observer
 from batchrun.run.forecast import duration_s
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.session import Session, Surroundings
@@ -58,20 +61,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin a new log file when it is so large, and keep the last five as FILE.1 to FILE.5 (default 10)",
     )  # fmt: skip
     common.add_output(parser)
+    rehearsal.add_arguments(parser)
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run, print the summary, return the exit status."""
+    terms = rehearsal.terms_of(parsed)
     if parsed.dry_run:
         return plan_verb.say_plan(parsed)
-    return asyncio.run(_main(parsed, SystemClock()))
+    if terms is None:
+        return asyncio.run(_main(parsed, None, SystemClock()))
+    clock = FastClock(terms.speed)
+    with asyncio.Runner(loop_factory=partial(HoldingLoop, clock)) as runner:
+        return runner.run(_main(parsed, terms, clock))
 
 
-async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
+@dataclass(slots=True)
+class _Read:
+    """What was read on the way, for the summary."""
+
+    batches: list[Batch] = field(default_factory=list)
+    stages: list[Rehearsed] = field(default_factory=list)
+    """Of rehearsals."""
+
+
+async def _main(parsed: argparse.Namespace, terms: Terms | None, clock: Clock) -> int:
+    machine = SystemClock()
+    began_s = machine.monotonic_s()
     with _logging(parsed, clock) as log:
-        loaded: list[Batch] = []
-        result = summary.merged(await _run_all(parsed, clock, log, loaded))
-        code = _report(parsed, result, loaded)
+        read = _Read()
+        result = summary.merged(await _run_all(parsed, terms, clock, log, read))
+        played_s = machine.monotonic_s() - began_s
+        code = (
+            _report_rehearsal(parsed, result, read, played_s) if read.stages else _report(parsed, result, read.batches)
+        )
         if log is not None:
             usd = decimal_usd(result.run_balance.committed_usd_micros)
             log.say("ended", exit_code=code, count=result.bought, usd=usd, detail=str(result.problem or ""))
@@ -98,38 +121,32 @@ def _logging(parsed: argparse.Namespace, clock: Clock) -> Iterator[RunLog | None
 
 
 async def _run_all(
-    parsed: argparse.Namespace, clock: Clock, log: RunLog | None, loaded: list[Batch]
+    parsed: argparse.Namespace, terms: Terms | None, clock: Clock, log: RunLog | None, read: _Read
 ) -> Sequence[Result]:
     """The runs over all queues, one after another."""
     stop, now_ms = Stop(), clock.now_ms()
-    queues = common.queue_paths(parsed)
+    queues = common.queue_paths(parsed, preview=parsed.preview and terms is None)
+    money = None if not parsed.preview else "preview, free" if terms is None else "play money"
     key = None if parsed.preview else common.read_key(parsed.api_key_file)
     results: list[Result] = []
     with (
         on_signals(stop),
-        Progress(clock, quiet=parsed.quiet, verbose=parsed.verbose, preview=parsed.preview) as progress,
+        Progress(clock, quiet=parsed.quiet, verbose=parsed.verbose, money=money) as progress,
     ):
         for queue_path, manifests in queues.items():
-            async with AsyncExitStack() as stack:
-                options = asking.options_of(parsed, queue_path, manifests, key=key, now_ms=now_ms)
-                options = replace(
-                    options,
-                    no_new=parsed.no_new,
-                    selection=left_of(options.selection, sum(result.bought for result in results)),
-                    max_spend_usd_micros=_rest(parsed.max_spend, results),
-                    agree=_agreement(parsed),
-                    grace_s=parsed.grace,
-                )
-                if parsed.preview:
-                    options = await _on_emulator(options, clock, stack)
-                session = Session(
-                    options,
-                    _loader(options, loaded, clock),
-                    Surroundings(clock=clock, chance=random.Random(), new_id=lambda: secrets.token_hex(8)),  # noqa: S311  # jitter
-                    stop=stop,
-                    observer=both(progress, log) if log is not None else progress,
-                )
-                results.append(await _run(session))
+            options = replace(
+                asking.options_of(parsed, queue_path, manifests, key=key, now_ms=now_ms),
+                no_new=parsed.no_new,
+                max_spend_usd_micros=_rest(parsed.max_spend, results),
+                grace_s=parsed.grace,
+            )
+            bought = sum(result.bought for result in results)
+            options = replace(options, selection=left_of(options.selection, bought))
+            outside = _Outside(clock, stop, both(progress, log) if log is not None else progress)
+            if terms is None:
+                results.append(await _run(replace(options, agree=_agreement(parsed)), outside, read))
+            else:
+                results.append(await _play(terms, options, outside, read))
             if stop.drain.is_set():
                 break
     return results
@@ -149,10 +166,44 @@ def _agreement(parsed: argparse.Namespace) -> Agree:
     return ask
 
 
-async def _run(session: Session) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What all queues' runs share."""
+
+    clock: Clock
+    stop: Stop
+    observer: Observer
+
+
+async def _run(options: Options, outside: _Outside, read: _Read) -> Result:
     """One queue's run; what ends it must not hide what other queues have done."""
+    chance = random.Random()  # noqa: S311  # jitter
+    around = Surroundings(clock=outside.clock, chance=chance, new_id=lambda: secrets.token_hex(8))
     try:
-        return await session.run()
+        async with AsyncExitStack() as stack:
+            if options.kind == "preview":
+                options = await _on_emulator(options, outside.clock, stack)
+            load = _loader(options, read.batches, outside.clock)
+            return await Session(options, load, around, stop=outside.stop, observer=outside.observer).run()
+    except BatchrunError as error:
+        return Result(run_id="", problem=error)
+
+
+async def _play(terms: Terms, options: Options, outside: _Outside, read: _Read) -> Result:
+    """One queue's night, rehearsed: as `_run`, and nothing of it is real."""
+    options = replace(options, kind="paid", key=None)
+    try:
+        assert isinstance(outside.clock, FastClock)  # noqa: S101  # `main` made it so
+        load = _loader(options, read.batches, SystemClock())  # files carry the machine's time
+        batches = await asyncio.to_thread(load)
+        async with rehearse(terms, options, batches, outside.clock) as (played, stage):
+            read.stages.append(stage)
+            if not stage.batches:
+                return Result(run_id="")
+            await teach(played.queue_path, stage.forecast.took, outside.clock)
+            around = surroundings(terms.seed, outside.clock)
+            session = Session(played, lambda: stage.batches, around, stop=outside.stop, observer=outside.observer)
+            return await session.run()
     except BatchrunError as error:
         return Result(run_id="", problem=error)
 
@@ -229,6 +280,25 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
         _print_summary(parsed, result, reasons, loaded, real_price)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    return int(code)
+
+
+def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, played_s: float) -> int:
+    command = " ".join(str(path) for path in parsed.manifests)
+    reasons = rehearsal_summary.by_urgency(
+        [*summary.exit_reasons(result, command), *rehearsal_summary.standing_reasons(read.stages, command)]
+    )
+    code = summary.exit_code(reasons, result)
+    if result.problem is not None:
+        print(str(result.problem), file=sys.stderr)
+    if parsed.json:
+        found = dict(summary.run_json(result, reasons, code))
+        found |= rehearsal_summary.rehearsal_json(read.stages, result, played_s)
+        if result.problem is not None:
+            found |= error_json(result.problem)
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return int(code)
+    print("\n".join(rehearsal_summary.lines_of(read.stages, result, reasons, code, played_s)))
     return int(code)
 
 

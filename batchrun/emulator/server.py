@@ -60,6 +60,7 @@ async def serve(
     port: int = 0,
     key: str | None = None,
     render_clip: Render | None = None,
+    ready_clips: Mapping[int, bytes] | None = None,
     show_inputs: bool = True,
     others: Mapping[str, World] | None = None,
 ) -> AsyncIterator[Emulator]:
@@ -70,17 +71,18 @@ async def serve(
         port: of the API; 0 takes any free one. Files get any free port.
         key: the only key that is accepted; None accepts every request.
         render_clip: how a picture becomes a clip; blocks, runs in threads.
+        ready_clips: by length in seconds, a clip for every picture: nothing is rendered, and uploads are not kept.
         show_inputs: whether results and lists echo the inputs (the sources disagree).
         others: further accounts behind the same address, by their key: each sees its own world only. Worlds
             with a seed need one each: equal seeds make equal ids, and files are kept by id.
     """
     async with AsyncExitStack() as stack:
         folder = world.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchrun-emulator-")))
-        store = Store(folder, world.dice)
+        store = Store(folder, world.dice, keeps_uploads=ready_clips is None)
         store.base_url = await _listen(stack, store.app(), 0, world)
         threads = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="render")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        works = await stack.enter_async_context(_Works(store, threads, render_clip or render_at(AREA_PX)))
+        works = await stack.enter_async_context(_Works(store, threads, render_clip or render_at(AREA_PX), ready_clips))
         apis = {one: Api(other, store, key=one, show_inputs=show_inputs) for one, other in (others or {}).items()}
         api = Api(world, store, key=key, show_inputs=show_inputs, others=apis)
         base_url = await _listen(stack, _Skin(api, store).app(), port, world)
@@ -112,10 +114,13 @@ async def _listen(stack: AsyncExitStack, app: web.Application, port: int, world:
 class _Works:
     """Renders what was submitted, in threads, while the loop goes on serving."""
 
-    def __init__(self, store: Store, threads: ThreadPoolExecutor, render_clip: Render) -> None:
+    def __init__(
+        self, store: Store, threads: ThreadPoolExecutor, render_clip: Render, ready_clips: Mapping[int, bytes] | None
+    ) -> None:
         self._store = store
         self._threads = threads
         self._render = render_clip
+        self._ready_clips = ready_clips
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
 
@@ -141,12 +146,7 @@ class _Works:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         try:
-            picture = await self._picture(task)
-            fault = world.dice.throw(*CLIP_FAULTS)
-            render = self._render if fault is None else spoilt(fault, task.task_id)
-            not_shown = await asyncio.get_running_loop().run_in_executor(
-                self._threads, render, picture, _wish(task), part
-            )
+            not_shown = await self._make(world, task, part)
         except UnreadablePictureError as error:
             world.fail(task, 1401, f"the image cannot be read: {error}")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
@@ -155,6 +155,15 @@ class _Works:
             part.replace(target)
             task.warnings = list(not_shown)
             world.rendered(task)
+
+    async def _make(self, world: World, task: Task, part: Path) -> Sequence[str]:
+        if self._ready_clips is not None:
+            await asyncio.to_thread(part.write_bytes, self._ready_clips[task.duration_s])
+            return ()
+        picture = await self._picture(task)
+        fault = world.dice.throw(*CLIP_FAULTS)
+        render = self._render if fault is None else spoilt(fault, task.task_id)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, render, picture, _wish(task), part)
 
     async def _picture(self, task: Task) -> Path:
         url = task.inputs["image"]

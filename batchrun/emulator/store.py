@@ -37,6 +37,8 @@ class Store:
     folder: Path
     dice: Dice
     base_url: str = ""
+    keeps_uploads: bool = True
+    """Whether pictures are written down; where nobody looks at them they need not fill a disk."""
     tickets: dict[str, Ticket] = field(default_factory=dict)
     keys_seen: int = 0
     """Requests that carried credentials: must stay 0."""
@@ -114,9 +116,10 @@ class Store:
         data = await request.read()
         if len(data) != ticket.size_bytes:
             return web.Response(status=400, text="size differs from the ticket's")
-        path = self.upload_path(request.match_info["ticket"], ticket.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if self.keeps_uploads:
+            path = self.upload_path(request.match_info["ticket"], ticket.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         ticket.done = True
         return web.Response(status=200)
 

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from batchrun.manifest.jobs import Limits, SkippedRows
 from batchrun.plan import BUYS, Planned, Reason
+from batchrun.queue.records import Scope, Took
 from batchrun.run.consent import Rerun
 from batchrun.run.polling import Latency
 from batchrun.run.terms import CapView
+
+_NIGHTS = 2000
+"""So many are thrown for a range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class CapForecast:
 
     cap: CapView
     wanted_usd_micros: int
+    scope: Scope
+    batches: Sequence[str]
+    """The names of those under it."""
 
     @property
     def left_usd_micros(self) -> int:
@@ -63,6 +70,8 @@ class Forecast:
     unbounded: Sequence[str] = ()
     """Batches whose run is refused, because nothing bounds what it may spend."""
     keep_balance_usd_micros: int = 0
+    took: Sequence[Took] = ()
+    """What the queue has learnt of how long clips take."""
     skipped: Mapping[str, SkippedRows] = field(default_factory=dict)
     """Rows of sources that are left out because they are wrong, by batch name."""
 
@@ -159,3 +168,21 @@ def duration_s(kinds: Sequence[Latency], limits: Limits) -> float:
     work_s = sum(means) / limits.concurrency
     starts_s = (len(kinds) - 1) / limits.per_minute * 60
     return max(work_s, starts_s) + max(means)
+
+
+def charged_range(prices_usd_micros: Sequence[int], failing: float, max_attempts: int, seed: int) -> tuple[int, int]:
+    """What nine nights in ten would be charged before refunds, from and to, when so great a part of the tasks fails.
+
+    A failed task is bought again, up to `max_attempts` times; its own charge comes back later. Caps are not looked at.
+    """
+    import numpy as np  # noqa: PLC0415  # heavy, and only rehearsals need it
+
+    chance = np.random.default_rng(seed)
+    charged = np.zeros(_NIGHTS, np.int64)
+    for price, count in Counter(prices_usd_micros).items():
+        tries = np.full(_NIGHTS, count)
+        for _ in range(max_attempts):
+            charged += tries * price
+            tries = chance.binomial(tries, failing)
+    low, high = np.percentile(charged, (5, 95), method="inverted_cdf")
+    return int(low), int(high)

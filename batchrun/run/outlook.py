@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from batchrun.clock import Clock, day_of
 from batchrun.manifest.jobs import Batch
 from batchrun.plan import BUYS, Planned, make_plan
-from batchrun.queue.records import Balance, Cap, KnownBatch
+from batchrun.queue.records import Balance, Cap, KnownBatch, Took
 from batchrun.queue.store import Queue
 from batchrun.run.asked import asked_of, count_in_time
 from batchrun.run.consent import asked_only, rerun_of, standing_clips
@@ -25,7 +25,7 @@ class _Known:
     batches: dict[str, KnownBatch] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     clips: set[str] = field(default_factory=set)
-    latencies: Latencies = field(default_factory=Latencies)
+    took: list[Took] = field(default_factory=list)
     balances: dict[Cap, Balance] = field(default_factory=dict)
 
 
@@ -47,7 +47,8 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
     to_buy = [line.planned.spec for line in lines if line.planned.reason in BUYS and not line.is_copy]
     limits = most_careful([batch.limits for batch in batches])
     first = sorted(to_buy, key=lambda spec: -spec.priority)
-    kinds = [known.latencies.of(ClipKind(spec.model, spec.duration_s)) for spec in first]
+    latencies = Latencies(known.took)
+    kinds = [latencies.of(ClipKind(spec.model, spec.duration_s)) for spec in first]
     deadline_ms, prices = options.deadline_ms, price_by_batch(lines)
     reruns = [] if options.kind != "paid" else [rerun_of(batch, plans[batch.name], known.clips) for batch in batches]
     return Forecast(
@@ -58,6 +59,8 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
                     name=cap.name, limit_usd_micros=cap.limit_usd_micros, balance=known.balances.get(cap, Balance())
                 ),
                 sum(prices.get(name, 0) for name in names),
+                cap.scope,
+                names,
             )
             for cap, names in _caps(options, batches, known, now_ms).items()
         ],
@@ -68,6 +71,7 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
         else None,
         unbounded=[batch.name for batch in batches if not is_bounded(batch, options)],
         keep_balance_usd_micros=max((batch.caps.keep_balance_usd_micros or 0 for batch in batches), default=0),
+        took=known.took,
         skipped={batch.name: batch.skipped for batch in batches},
     )
 
@@ -81,7 +85,7 @@ def _plan(options: Options, batch: Batch, known: _Known, now_ms: int) -> list[Pl
 async def _look(options: Options, batches: Sequence[Batch], clock: Clock) -> _Known:
     queue = await Queue.open(options.queue_path, clock, kind=options.kind, origin=None, create=False)
     try:
-        known = _Known(latencies=Latencies(await queue.latencies()))
+        known = _Known(took=await queue.latencies())
         known.ids = {one.name: one.batch_id for one in await queue.batches()}
         known.batches = {batch.name: await queue.known_batch(batch.name) for batch in batches}
         wanted = [spec.fingerprint for batch in batches for spec in batch.jobs]

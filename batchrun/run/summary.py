@@ -166,6 +166,11 @@ def problems_of(views: Sequence[BatchView]) -> list[Problem]:
     return [_problem(view.name, job) for view in views for job in (*view.not_fine, *view.put_off)]
 
 
+def needing_person(views: Sequence[BatchView]) -> list[Problem]:
+    """Those that only a person can bring on."""
+    return [one for one in problems_of(views) if JobState(one.state) in NEEDS_PERSON or one.kind in _PERSON_KINDS]
+
+
 def _problem(batch: str, job: NotFine) -> Problem:
     return Problem(batch, job.key, job.state.value, job.kind or job.state.value, job.message or "")
 
@@ -258,7 +263,7 @@ def run_lines(
     result: Result, reasons: Sequence[ExitReason], *, preview: bool, real_price_usd_micros: int, real_time: str = ""
 ) -> list[str]:
     """The summary for people."""
-    lines = [_batch_line(view, counts_of(view, result)) for view in result.batches]
+    lines = [batch_line(view, counts_of(view, result)) for view in result.batches]
     lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
     lines += skipped_lines(result.skipped)
     if preview:
@@ -284,7 +289,8 @@ def run_lines(
     return lines
 
 
-def _batch_line(view: BatchView, counts: Mapping[str, int]) -> str:
+def batch_line(view: BatchView, counts: Mapping[str, int]) -> str:
+    """One batch and its counts."""
     words = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count and name != "total"]
     removed = f"; {view.removed} jobs no longer in the manifest" if view.removed else ""
     return f"{view.name}: {counts['total']} jobs: {', '.join(words) or 'none'}{removed}"
