@@ -67,6 +67,7 @@ async def _main(parsed: argparse.Namespace) -> int:
             world, port=parsed.port, key=parsed.key, render_clip=render, show_inputs=not parsed.hide_inputs
         ) as emulator:
             print(f"WAVESPEED_BASE_URL={emulator.base_url}", flush=True)
+            print(f"books: {emulator.base_url}/", file=sys.stderr)
             print(
                 "serving until Ctrl-C; any WAVESPEED_API_KEY will do" if not parsed.key else "serving", file=sys.stderr
             )

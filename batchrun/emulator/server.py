@@ -5,6 +5,7 @@ What is answered is decided in `api`; here are sockets, the rendering in threads
 
 import asyncio
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,13 @@ from typing import Self
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from batchrun.emulator.animate.plan import UnreadablePictureError, Wish
 from batchrun.emulator.api import API, Api, uploaded
 from batchrun.emulator.distort import Distortion
 from batchrun.emulator.faults import CLIP_FAULTS
+from batchrun.emulator.pages import PATHS, Pages
 from batchrun.emulator.render import AREA_PX, render
 from batchrun.emulator.reply import RefusedRequestError, Reply, envelope, http_date
 from batchrun.emulator.spoil import spoilt
@@ -29,6 +32,9 @@ from batchrun.emulator.world import Task, World
 
 _MAX_PICTURE_BYTES = 10_000_000
 _FETCH_TIMEOUT_S = 30.0
+_OWN_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,250}")
+_KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}
 
 Render = Callable[[Path, Wish, Path], Sequence[str]]
 """Writes the clip of a picture, and says what of the wish it does not show."""
@@ -85,7 +91,7 @@ async def serve(
         works = await stack.enter_async_context(_Works(store, threads, render_clip or render_at(AREA_PX), ready_clips))
         apis = {one: Api(other, store, key=one, show_inputs=show_inputs) for one, other in (others or {}).items()}
         api = Api(world, store, key=key, show_inputs=show_inputs, others=apis)
-        base_url = await _listen(stack, _Skin(api, store).app(), port, world)
+        base_url = await _listen(stack, _Skin(api, store, Pages(world, store)).app(), port, world)
         for one in (api, *apis.values()):
             one.base_url = base_url
         for each in (world, *(others or {}).values()):
@@ -196,17 +202,35 @@ def _wish(task: Task) -> Wish:
 
 
 class _Skin:
-    """Requests to bytes for the API, its replies to answers; and the one upload that is no JSON."""
+    """Requests to bytes for the API, its replies to answers; the one upload that is no JSON; and the books for people."""
 
-    def __init__(self, api: Api, store: Store) -> None:
+    def __init__(self, api: Api, store: Store, pages: Pages) -> None:
         self._api = api
         self._store = store
+        self._pages = pages
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=32 * 1024 * 1024)
         app.router.add_post(f"{API}/media/upload/binary", self._form)
+        for path in PATHS:
+            app.router.add_get(path, self._page)
+        app.router.add_get("/clips/{name}", self._clip)
+        app.router.add_get("/pictures/{name}", self._picture)
         app.router.add_route("*", "/{path:.*}", self._any)
         return app
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        _check_host(request)
+        return await _sent(request, self._pages.answer(request.path, request.query))
+
+    async def _clip(self, request: web.Request) -> web.StreamResponse:
+        """A clip as it is: what a browser fetches plays no faults."""
+        _check_host(request)
+        return _file(self._store.folder / "outputs", request.match_info["name"])
+
+    async def _picture(self, request: web.Request) -> web.StreamResponse:
+        _check_host(request)
+        return _file(self._store.folder / "uploads", request.match_info["name"])
 
     async def _any(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -226,6 +250,21 @@ class _Skin:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return envelope(uploaded(self._store.upload_url(ticket_id), ticket.name, len(data)))
+
+
+def _check_host(request: web.Request) -> None:
+    """Pages of other servers, whose names may be made to lead here, may not read the books."""
+    if URL(f"http://{request.host}").host not in _OWN_NAMES:
+        raise web.HTTPForbidden(text="ask for 127.0.0.1 or localhost")
+
+
+def _file(folder: Path, name: str) -> web.StreamResponse:
+    """A file of a folder; never taken for anything but a picture or a clip."""
+    path = folder / name
+    if not _FILE_NAME.fullmatch(name) or not path.is_file():
+        raise web.HTTPNotFound(text="no such file")
+    kind = _KINDS.get(path.suffix.lower(), "application/octet-stream")
+    return web.FileResponse(path, headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
 
 
 async def _sent(request: web.Request, reply: Reply) -> web.StreamResponse:

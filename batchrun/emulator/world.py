@@ -328,6 +328,24 @@ class World:
             places = [place for place in places if self._order[place].status == status]
         return len(places), [self._order[place] for place in page_of(places, page, size)]
 
+    def found(self, status: str | None, words: str, page: int, size: int) -> tuple[int, list[Task]]:
+        """For the books: how many predictions there are, and one page of them, newest first. Walks over all of them.
+
+        Args:
+            status: only these.
+            words: only those whose id or prompt has this text in it, whatever the case.
+            page: from 1 on.
+            size: predictions a page.
+        """
+        text = words.casefold()
+
+        def is_meant(task: Task) -> bool:
+            has_words = not text or text in task.task_id or text in task.inputs["prompt"].casefold()
+            return has_words and (status is None or task.status == status)
+
+        places = [place for place in reversed(range(len(self._order))) if is_meant(self._order[place])]
+        return len(places), [self._order[place] for place in page_of(places, page, size)]
+
     # ------------------------------------------------------------------ keeping
 
     def _keep(self, task: Task) -> None:
