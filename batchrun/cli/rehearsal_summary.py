@@ -11,6 +11,7 @@ from batchrun.errors import EXIT_MEANING, URGENCY, ExitCode
 from batchrun.manifest.jobs import MAX_ATTEMPTS
 from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
+from batchrun.run.clip_notes import warning_lines
 from batchrun.run.forecast import CapForecast, charged_range
 from batchrun.run.summary import (
     ExitReason,
@@ -19,7 +20,6 @@ from batchrun.run.summary import (
     counts_of,
     needing_person,
     problem_lines,
-    warning_lines,
 )
 from batchrun.run.terms import Result
 
@@ -204,10 +204,10 @@ def _status(code: ExitCode, reasons: Sequence[ExitReason]) -> str:
 def _person_lines(person: Sequence[Problem], reasons: Sequence[ExitReason]) -> list[str]:
     count = sum(reason.count for reason in reasons if reason.code is ExitCode.NEEDS_PERSON)
     if not count:
-        return ["a person: nobody would be needed"]
+        return ["jobs that need a person: none"]
     named = [f"{one.batch}/{one.key} ({one.kind})" for one in person[:_SHOWN]]
     kinds = [f"{one.count} {one.kind}" for one in reasons if one.code is ExitCode.NEEDS_PERSON]
-    return [f"a person: needed for {', '.join(kinds)}{': ' if named else ''}{', '.join(named)}"]
+    return [f"jobs that need a person: {', '.join(kinds)}{': ' if named else ''}{', '.join(named)}"]
 
 
 def _played(stages: Sequence[Rehearsed]) -> Counter[str]:

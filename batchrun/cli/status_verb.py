@@ -15,14 +15,13 @@ from batchrun.queue.records import Balance, Scope
 from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchView, JobView, RunView
+from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.summary import (
     SCHEMA_VERSION,
     counts_json,
     counts_of,
     problem_lines,
     problems_json,
-    warning_lines,
-    warnings_json,
 )
 
 

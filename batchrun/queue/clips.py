@@ -57,7 +57,7 @@ class ClipView:
         """What a person should know of it although nothing failed."""
         noted = self.facts.get("warnings")
         found = [str(one) for one in noted] if isinstance(noted, list) else []
-        found += [f"not shown: {one.partition(' (')[0]}" for one in self.not_shown]
+        found += [f"preview: {one.partition(' (')[0]}" for one in self.not_shown]
         if not self.current:
             found.append("no longer in the manifest")
         elif self.outdated:

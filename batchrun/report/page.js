@@ -427,7 +427,7 @@
       make("div", { className: "pair" }, figure("Picture", pictureOf(clip)), figure("Clip", filmOf(clip))),
       make("div", { className: "words" },
         make("div", { className: "block" }, trouble(clip), section("Prompt", clip.prompt), section("Not wanted", clip.negative),
-          section("Warnings", clip.warnings.filter((text) => !text.startsWith("not shown: ")).join("\n")),
+          section("Warnings", clip.warnings.filter((text) => !text.startsWith("preview: ")).join("\n")),
           section("Not shown by this preview", (clip.not_shown || []).join("\n"))),
         facts(clip)));
     if (!detail.open) detail.showModal();

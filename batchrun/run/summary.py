@@ -14,15 +14,14 @@ from batchrun.queue.failures import PERSON_KINDS
 from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
+from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.pool import Capped
 from batchrun.run.terms import CapView, Result
 from batchrun.run.tools import Ending
-from batchrun.video.signs import in_words
 
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
 _SHOWN_PROBLEMS = 20
-_SHOWN_NAMES = 4
 _STAND = (Reason.NOT_AGREED, Reason.NOT_ASKED)
 
 
@@ -208,24 +207,6 @@ def problems_json(views: Sequence[BatchView]) -> list[dict[str, str]]:
     ]
 
 
-def warnings_json(views: Sequence[BatchView]) -> dict[str, Any]:
-    """Finished clips that look wrong, for scripts."""
-    return {
-        "clips_warned": sum(view.warned.count for view in views),
-        "clip_warnings": [
-            {"batch": view.name, "id": job.key, "warnings": list(job.notes)}
-            for view in views
-            for job in view.warned.first
-        ],
-        "clips_not_all_shown": sum(view.not_shown.count for view in views),
-        "not_shown": [
-            {"batch": view.name, "id": job.key, "not_shown": list(job.notes)}
-            for view in views
-            for job in view.not_shown.first
-        ],
-    }
-
-
 def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> Mapping[str, Any]:
     """The one object that `--json` prints."""
     return {
@@ -303,35 +284,6 @@ def problem_lines(views: Sequence[BatchView]) -> list[str]:
     if len(problems) > _SHOWN_PROBLEMS:
         lines.append(f"  … and {len(problems) - _SHOWN_PROBLEMS} more; see --json or batchrun list")
     return lines
-
-
-def warning_lines(views: Sequence[BatchView]) -> list[str]:
-    """The first finished clips that look wrong, and how many more there are."""
-    shown = [(view.name, job) for view in views for job in view.warned.first][:_SHOWN_PROBLEMS]
-    lines = [f"  {batch}/{job.key}: done, but look at it: {in_words(job.notes)}" for batch, job in shown]
-    if (more := sum(view.warned.count for view in views) - len(shown)) > 0:
-        lines.append(f"  … and {more} more clips to look at; see --json or batchrun list")
-    return lines + not_shown_lines(views)
-
-
-def not_shown_lines(views: Sequence[BatchView]) -> list[str]:
-    """How many previews leave something out, what, and the first of them; the report says it of each."""
-    count = sum(view.not_shown.count for view in views)
-    if not count:
-        return []
-    by_note: dict[str, list[str]] = {}
-    for view in views:
-        for job in view.not_shown.first:
-            for note in dict.fromkeys(note.partition(" (")[0] for note in job.notes):
-                by_note.setdefault(note, []).append(f"{view.name}/{job.key}")
-    noun = "preview does" if count == 1 else "previews do"
-    head = f"{count:,} {noun} not show all that was asked for, because nothing is generated; the model may:"
-    return [head, *(f"  {note}: {_first_of(names)}" for note, names in by_note.items())]
-
-
-def _first_of(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def skipped_lines(skipped: Mapping[str, SkippedRows]) -> list[str]:

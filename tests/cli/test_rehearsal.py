@@ -199,7 +199,7 @@ async def test_with_rendering_it_is_a_preview_as_well(shop: Shop) -> None:
         "time: the night takes",
         "cost: $0.25 this night",
         "exit status: 0, every job is done",
-        "a person: nobody would be needed",
+        "jobs that need a person: none",
     ):
         assert text in done.stdout
     assert "--no-render" not in done.stdout

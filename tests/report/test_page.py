@@ -138,7 +138,7 @@ def test_a_card_says_what_its_preview_leaves_out(tmp_path: Path) -> None:
     found = card(clip(tmp_path, "a", facts={"warnings": ["frozen"], "not_shown": left_out}), tmp_path)
     assert found["warnings"] == [
         "frozen",
-        "not shown: people and hands do not move",
-        "not shown: liquids do not flow",
+        "preview: people and hands do not move",
+        "preview: liquids do not flow",
     ]
     assert found["not_shown"] == left_out

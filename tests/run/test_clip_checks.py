@@ -13,6 +13,7 @@ from batchrun.errors import ExitCode
 from batchrun.queue.store import Queue
 from batchrun.queue.views import JobView
 from batchrun.run import summary
+from batchrun.run.clip_notes import warning_lines
 from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
@@ -236,7 +237,7 @@ async def test_what_a_preview_leaves_out_is_told_and_stays_known(shop: Shop) -> 
             result = await run_shop(shop, emulator)
             assert code_of(result) is ExitCode.DONE
             assert warnings_of(result) == {}
-            (lines, found) = summary.warning_lines(result.batches), summary.run_json(result, [], ExitCode.DONE)
+            (lines, found) = warning_lines(result.batches), summary.run_json(result, [], ExitCode.DONE)
             left_out = ["people and hands do not move (woman, walks)", "liquids do not flow (pours)"]
             assert lines == [
                 "1 preview does not show all that was asked for, because nothing is generated; the model may:",
@@ -269,7 +270,7 @@ async def test_what_a_preview_leaves_out_is_known_to_a_later_run_that_downloads(
 async def test_only_the_first_of_many_previews_are_named(shop: Shop) -> None:
     shop.add_many(7, prompt="A dog jumps")
     async with emulated() as emulator:
-        lines = summary.warning_lines((await run_shop(shop, emulator)).batches)
+        lines = warning_lines((await run_shop(shop, emulator)).batches)
     assert lines[0].startswith("7 previews do not show all")
     assert lines[1:] == [
         "  things do not move by themselves: shop/job-00, shop/job-01, shop/job-02, shop/job-03 and 3 more"
