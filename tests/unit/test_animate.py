@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
@@ -210,6 +210,7 @@ sizes = st.sampled_from([(96, 54), (54, 96), (72, 72), (120, 48), (48, 120)])
 
 
 @settings(max_examples=25, deadline=None)
+@example("dramatic orbit, tilt up, zoom in then dramatic orbit, tilt up, zoom in", 1.0, (120, 48), 0)
 @given(moves, st.floats(0, 1), sizes, st.integers(0, 99))
 def test_no_frame_shows_what_lies_outside_or_folds(
     prompt: str, guidance: float, size: tuple[int, int], seed: int

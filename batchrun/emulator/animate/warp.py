@@ -21,6 +21,8 @@ _ROUNDS = 6
 _HALVINGS = 12
 _LONGEST = 3.0
 """The most that the lens is made longer."""
+_GENTLER = 0.85
+"""So much is left of the moves where that is not enough."""
 _CALM_FRAMES = FPS // 6
 _CELL_PX = (2, 4)
 """The distance of the points that are worked out, in a small and in a large frame; between them lie straight lines."""
@@ -179,13 +181,20 @@ def kept_inside(ground: Ground, path: Path, margin: float, rows: tuple[float, fl
         rows: where the subject begins and ends, in parts of the height: a longer lens must not cut it off when a shift
             of the lens can help.
     """
-    longer = _longer(ground, path, margin)
+    while (longer := _longer(ground, path, margin)).max() >= _LONGEST:
+        path = _gentler(path)
     kept = replace(path, zoom=path.zoom * longer)
     level = not (np.any(path.y) or np.any(path.pitch) or np.any(path.roll))
     if rows is None or not level:
         return kept
     kept = replace(kept, lift=_lift(ground, kept, longer, rows))
     return replace(kept, zoom=kept.zoom * _longer(ground, kept, margin))
+
+
+def _gentler(path: Path) -> Path:
+    """The same moves, each a little smaller: several strong ones at once lead further out than a lens can make up for."""
+    moves = ("x", "y", "z", "yaw", "pitch", "roll")
+    return replace(path, **{name: getattr(path, name) * _GENTLER for name in moves})
 
 
 def _longer(ground: Ground, path: Path, margin: float) -> Array:
