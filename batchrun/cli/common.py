@@ -109,11 +109,13 @@ def time_argument(text: str) -> tuple[int, int]:
 
 
 def shown_path(path: Path) -> str:
-    """A path as short as it can be said from here; absolute where there is no here."""
+    """Relative below the working directory; else as a mail from cron must say it, which nobody reads from there."""
     try:
-        return os.path.relpath(path)
-    except (OSError, ValueError):
+        here, there = Path.cwd(), path.absolute()
+    except OSError:  # the working directory is gone
         return str(path)
+    below = here != Path(here.anchor) and there.is_relative_to(here)
+    return str(there.relative_to(here)) if below else os.path.normpath(there)
 
 
 def shown_time(seconds: float) -> str:
