@@ -10,6 +10,8 @@ from batchrun.money import parse_usd
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
 PREVIEW_ORIGIN = "emulator"
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""What `init` writes a manifest for, besides a folder."""
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
@@ -37,9 +39,12 @@ def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> d
         preview: whether the previews' queues are meant, where that is not what was typed.
 
     Raises:
-        UsageError: a database that this version cannot use.
+        UsageError: a database that this version cannot use, or a table or folder where a manifest belongs.
     """
     is_preview = parsed.preview if preview is None else preview
+    for path in parsed.manifests:
+        if path.suffix.lower() in TABLES or path.is_dir():
+            raise UsageError(f"{path} is no manifest; batchrun init {path} writes one for it")
     asked = parsed.db or os.environ.get("BATCHRUN_DB")
     if asked and "://" in asked:
         raise UsageError(

@@ -17,8 +17,8 @@ _TEXT = ("title", "name", "product", "description")
 _HEAD_BYTES = 65_536
 _MANIFEST = """\
 version: 1
-name: {name}                          # the batch: its videos and its budget are kept under this name
-output: videos/{{batch}}/{{id}}.mp4     # beside this file
+name: {name}   # the batch: its videos and its budget are kept under this name
+output: videos/{{batch}}/{{id}}.mp4   # beside this file
 defaults:
   duration: 5                        # 5 or 10 seconds: $0.25 or $0.50 a clip
   guidance_scale: 0.5                # 0..1: how closely the prompt is followed

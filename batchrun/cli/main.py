@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -129,6 +130,8 @@ def _with_verb(words: list[str]) -> list[str]:
 
 
 def _unknown(word: str) -> BatchrunError:
+    if word.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) or Path(word).is_dir():
+        return UsageError(f"{word!r} is no manifest; batchrun init {word} writes one for it")
     nearest = get_close_matches(word, VERBS, 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return UsageError(

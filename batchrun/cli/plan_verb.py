@@ -103,7 +103,7 @@ def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None, 
         first = format_usd(sum(line.price_usd_micros for line in canaries))
         lines.append(f"the first {len(canaries)} for {first}, and the others only when these are done and look well")
     if forecast.to_buy:
-        lines.append(f"about {common.shown_time(forecast.duration_s)} at these limits")
+        lines.append(f"about {common.shown_time(forecast.duration_s)}, {forecast.pace}")
     if (reach := forecast.in_time) is not None and forecast.to_buy:
         lines.append(
             f"about {reach.clips} of {reach.of_clips} clips will be ready by {rfc3339(reach.deadline_ms)[:16]}Z"

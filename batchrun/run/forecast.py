@@ -65,6 +65,8 @@ class Forecast:
     reruns: Sequence[Rerun] = field(default_factory=tuple)
     """What a person must agree to."""
     duration_s: float = 0.0
+    pace: str = ""
+    """At which limits, in words."""
     in_time: InTime | None = None
     """How far a deadline reaches."""
     unbounded: Sequence[str] = ()
@@ -143,6 +145,7 @@ def merged(forecasts: Sequence[Forecast]) -> Forecast:
         caps=[cap for one in forecasts for cap in one.caps],
         reruns=[rerun for one in forecasts for rerun in one.reruns],
         duration_s=sum(one.duration_s for one in forecasts),
+        pace=forecasts[0].pace,
         in_time=InTime(in_time[0].deadline_ms, sum(one.clips for one in in_time), sum(one.of_clips for one in in_time))
         if in_time
         else None,
@@ -150,6 +153,11 @@ def merged(forecasts: Sequence[Forecast]) -> Forecast:
         keep_balance_usd_micros=max(one.keep_balance_usd_micros for one in forecasts),
         skipped={name: rows for one in forecasts for name, rows in one.skipped.items()},
     )
+
+
+def pace_of(limits: Limits) -> str:
+    """What the time that a run takes comes from, for a person who wonders."""
+    return f"{limits.concurrency} clips at once and {limits.per_minute} a minute (`limits: tier`)"
 
 
 def price_by_batch(lines: Sequence[Line]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from batchrun.queue.records import Balance, Cap, KnownBatch, Took
 from batchrun.queue.store import Queue
 from batchrun.run.asked import asked_of, count_in_time
 from batchrun.run.consent import asked_only, rerun_of, standing_clips
-from batchrun.run.forecast import CapForecast, Forecast, InTime, duration_s, lines_of, price_by_batch
+from batchrun.run.forecast import CapForecast, Forecast, InTime, duration_s, lines_of, pace_of, price_by_batch
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.terms import CapView, Options, caps_of, is_bounded, most_careful
 
@@ -66,6 +66,7 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
         ],
         reruns=[rerun for rerun in reruns if rerun is not None and not options.agree(rerun)],
         duration_s=duration_s(kinds, limits),
+        pace=pace_of(limits),
         in_time=InTime(deadline_ms, count_in_time(kinds, limits, now_ms, deadline_ms), len(kinds))
         if deadline_ms is not None
         else None,

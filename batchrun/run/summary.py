@@ -249,7 +249,8 @@ def run_lines(
     lines += skipped_lines(result.skipped)
     if preview:
         time = f" and take about {real_time}" if real_time else ""
-        lines.append(f"Nothing was spent. The real run would cost at most {format_usd(real_price_usd_micros)}{time}.")
+        what = "The real run of all jobs" if result.is_selection else "The real run"
+        lines.append(f"Nothing was spent. {what} would cost at most {format_usd(real_price_usd_micros)}{time}.")
     else:
         lines.append(_money_line(result))
         lines += [

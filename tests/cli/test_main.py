@@ -51,6 +51,12 @@ def test_an_unknown_word_gets_the_nearest_verb() -> None:
     assert "did you mean 'status'?" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["rows.csv"], ["plan", "rows.csv"], ["."], ["run", "."], ["list", "rows.TSV"]])
+def test_a_table_or_a_folder_in_the_place_of_a_manifest_is_pointed_to_init(words: list[str], tmp_path: Path) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert (done.returncode, f"batchrun init {words[-1]} writes one for it" in done.stderr) == (2, True)
+
+
 def test_without_a_key_nothing_runs_and_the_preview_is_named(shop: Shop) -> None:
     shop.add("a")
     done = run(str(shop.manifest))
