@@ -142,7 +142,7 @@ def is_rerun(planned: Planned) -> bool:
     if known is None:
         return False
     return (planned.reason in CHANGES and known.state is JobState.DONE) or (
-        planned.reason is Reason.WAITING and known.unagreed
+        planned.reason in (Reason.WAITING, Reason.TRY_AGAIN) and known.unagreed
     )
 
 

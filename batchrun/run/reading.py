@@ -10,7 +10,7 @@ from pathlib import Path
 from batchrun.clock import Clock
 from batchrun.errors import StorageError, UsageError
 from batchrun.manifest.jobs import Batch
-from batchrun.plan import Planned, Selection, intakes, make_plan
+from batchrun.plan import Planned, Reason, Selection, intakes, make_plan
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.records import KnownBatch
 from batchrun.queue.store import Queue
@@ -59,7 +59,7 @@ class Reading:
         for _ in range(_PLANS):
             known, plan = self._plans[batch.name].known, await self._wanted(batch)
             self._plans[batch.name] = _Planned(known, plan)
-            reruns = [one.known.job_id for one in plan if one.known is not None and is_rerun(one)]
+            reruns = [one.known.job_id for one in plan if one.known is not None and (is_rerun(one) or _goes_on(one))]
             with suppress(StalePlanError):
                 moves = intakes(plan, self._queue.stored_path)
                 return await self._queue.swap_generation(batch, known, moves, reruns), plan
@@ -79,6 +79,11 @@ class Reading:
             return list(plans[batch.name])
         plan = asked_only(plans, self._selection)[batch.name]
         return await agreed(self._queue, self._clock, batch, plan, self._options.agree, self._asked)
+
+
+def _goes_on(planned: Planned) -> bool:
+    """Its other clip was bought by a run that was allowed to; should the attempt fail, this run may try again."""
+    return planned.reason is Reason.IN_FLIGHT and planned.known is not None and planned.known.unagreed
 
 
 def _check_same_manifest(batch: Batch, known: Path | None) -> None:

@@ -21,7 +21,7 @@ from batchrun.run import consent, summary
 from batchrun.run.consent import Rerun, threshold_usd_micros
 from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
-from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
 from tests.run.test_session import code_of, counts
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import SimClock
@@ -287,3 +287,34 @@ async def test_a_limit_over_several_manifests_is_one_limit_for_changes_too(shop:
         assert (code_of(result), result.bought) == (ExitCode.DONE, 2)
         reasons = Counter(one.reason for plan in result.plans.values() for one in plan)
         assert reasons == {Reason.PROMPT_CHANGED: 2, Reason.NOT_ASKED: 4}
+
+
+async def test_what_failed_for_a_passing_reason_is_bought_by_the_next_run_as_it_was_allowed(shop: Shop) -> None:
+    shop.add("a", seed=3)
+    picture = shop.folder / "pics" / "a.png"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("It turns", "It falls")
+        result = await run_shop(shop, emulator, watcher=Watcher(on={Kind.CLAIMED: lambda _: picture.unlink()}))
+        assert (code_of(result), result.bought) == (ExitCode.SOME_FAILED, 0)
+        make_picture(picture, seed=3)
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 1, 2)
+
+
+async def test_what_was_under_way_when_its_run_ended_is_retried_by_the_next_one(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("It turns", "It falls")
+        emulator.world.dice.chances = {Fault.TASK_UNAVAILABLE: 1.0}
+        stop = Stop()
+
+        def leave(_: Event) -> None:
+            stop.ask(signal.SIGINT)
+            stop.ask(signal.SIGINT)
+
+        assert (await run_shop(shop, emulator, stop=stop, watcher=Watcher(on={Kind.ACCEPTED: leave}))).bought == 1
+        emulator.world.dice.chances = {}
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 1, 3)

@@ -111,7 +111,7 @@ WHERE job_id = :job_id AND state IN ('queued', 'done', 'failed', 'rejected', 'lo
 
 -- It has a clip already, and this run may buy another one.
 -- name: allow_rerun
-UPDATE jobs SET rerun_by = :run_id WHERE job_id = :job_id AND state = 'queued' AND outdated = 0;
+UPDATE jobs SET rerun_by = :run_id WHERE job_id = :job_id AND outdated = 0;
 
 -- A job that failed for a passing reason may be tried again.
 -- name: requeue_failed
