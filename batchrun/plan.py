@@ -1,15 +1,20 @@
 """The manifest against the queue: what would run, and why. Decisions only; the queue carries them out (`queue.intake`)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import heapq
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from batchrun.errors import QueueError
 from batchrun.manifest.jobs import MAX_ATTEMPTS, JobSpec
+from batchrun.manifest.spool import Spool
 from batchrun.queue.failures import NOTHING_BOUGHT, PERSON_KINDS, FailureKind, may_try_again
-from batchrun.queue.intake import Intake
+from batchrun.queue.intake import Intake, Move
 from batchrun.queue.records import KnownJob
 from batchrun.queue.states import NEEDS_PERSON, PAID_FOR, JobState
 
@@ -53,13 +58,70 @@ BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN, Reason.MADE_AGAI
 """Reasons for which money is spent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+_STAND = frozenset({Reason.NOT_AGREED, Reason.NOT_ASKED})
+_FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
+
+
+class Known(NamedTuple):
+    """What a plan keeps of a job that the queue knows."""
+
+    job_id: int
+    revision_id: int
+    take: int
+    is_done: bool
+    unagreed: bool
+    """It waits to get another clip beside one that it has, and the run that was allowed to buy it has ended without."""
+    was: str = ""
+    """Its prompt, where that has changed; why it failed, where it has."""
+
+
+class Planned(NamedTuple):
     """One job of the manifest and what is to happen with it."""
 
     spec: JobSpec
     reason: Reason
-    known: KnownJob | None
+    known: Known | None
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether a job that has a clip would get another one, and nobody has agreed to that yet."""
+        if self.known is None:
+            return False
+        return (self.reason in CHANGES and self.known.is_done) or (
+            self.reason in (Reason.WAITING, Reason.TRY_AGAIN) and self.known.unagreed
+        )
+
+    @property
+    def goes_on(self) -> bool:
+        """Its other clip was bought by a run that was allowed to; should the attempt fail, the next run may try again."""
+        return self.reason is Reason.IN_FLIGHT and self.known is not None and self.known.unagreed
+
+    @property
+    def was_done(self) -> bool:
+        """Whether its clip is there, and stays."""
+        is_done = self.known is not None and self.known.is_done
+        return self.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST) or (self.reason in _STAND and is_done)
+
+
+class Plan(Spool[Planned]):
+    """What is to happen with every job of a manifest, in its order, and the sums of it."""
+
+    def __init__(self, planned: Iterable[Planned] = ()) -> None:
+        self.counts: Counter[Reason] = Counter()
+        self.reruns = 0
+        self.were_done = 0
+        self.cheapest_usd_micros: int | None = None
+        super().__init__(planned)
+
+    def append(self, planned: Planned) -> None:
+        """Add a job."""
+        self.counts[planned.reason] += 1
+        self.reruns += planned.is_rerun
+        self.were_done += planned.was_done
+        price = planned.spec.price_usd_micros
+        if self.cheapest_usd_micros is None or price < self.cheapest_usd_micros:
+            self.cheapest_usd_micros = price
+        super().append(planned)
 
 
 def decide(
@@ -95,10 +157,9 @@ def decide(
 
 
 def _what_changed(spec: JobSpec, known: KnownJob) -> Reason:
-    new, old = spec.content, known.revision
-    if (new.image_sha256, new.image_url) != (old.image_sha256, old.image_url):
+    if (spec.image_sha256, spec.image_url) != (known.image_sha256, known.image_url):
         return Reason.PICTURE_CHANGED
-    return Reason.PROMPT_CHANGED if new.prompt != old.prompt else Reason.SETTINGS_CHANGED
+    return Reason.PROMPT_CHANGED if spec.prompt != known.prompt else Reason.SETTINGS_CHANGED
 
 
 def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> Reason:
@@ -119,21 +180,15 @@ def _missing(known: KnownJob, now_ms: int) -> Reason:
 
 
 def make_plan(
-    specs: Sequence[JobSpec],
+    specs: Iterable[JobSpec],
     known: Mapping[str, KnownJob],
     now_ms: int,
-    stands: Callable[[Path], bool] = Path.exists,
+    stands: Callable[[str], bool] = os.path.exists,
     max_attempts: int = MAX_ATTEMPTS,
     *,
     is_free: bool = False,
 ) -> list[Planned]:
-    """What is to happen with every job of a manifest. With `is_free`, of previews, what is gone is made again.
-
-    Raises:
-        QueueError: the folder of finished clips is gone, as when a disk is not mounted.
-    """
-    if not is_free:
-        _check_folders(known.values(), stands)
+    """What is to happen with these jobs of a manifest. With `is_free`, of previews, what is gone is made again."""
     plan: list[Planned] = []
     for spec in specs:
         job = known.get(spec.key)
@@ -141,15 +196,25 @@ def make_plan(
         reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
         if is_free and reason in (Reason.OUTPUT_MISSING, Reason.OUTPUT_LOST):
             reason = Reason.MADE_AGAIN
-        plan.append(Planned(spec, reason, job))
+        plan.append(Planned(spec, reason, _kept(job, reason) if job else None))
     return plan
 
 
-def _check_folders(known: Iterable[KnownJob], stands: Callable[[Path], bool]) -> None:
-    finished = [job for job in known if job.state is JobState.DONE]
-    for folder in {job.output.parent for job in finished}:
+def _kept(job: KnownJob, reason: Reason) -> Known:
+    was = job.prompt if reason is Reason.PROMPT_CHANGED else ""
+    if reason in _FAILED:
+        was = job.failure_message or ""
+    return Known(job.job_id, job.revision_id, job.take, job.state is JobState.DONE, job.unagreed, was)
+
+
+def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] = Path.exists) -> None:
+    """The folders of finished clips, with how many are in each, must be there.
+
+    Raises:
+        QueueError: one is gone, as when a disk is not mounted.
+    """
+    for folder, count in finished.items():
         if not stands(folder):
-            count = sum(job.output.parent == folder for job in finished)
             raise QueueError(
                 f"the folder {folder} is gone, and {count} finished clips were in it. Mount the disk again; or make the "
                 "folder anew to have the clips fetched again while the provider still keeps them"
@@ -177,39 +242,51 @@ class Selection:
         return named and (not self.tags or bool({*self.tags} & {*spec.tags}))
 
 
-def select(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> dict[str, list[Planned]]:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Those of a plan that are asked for; looked for anew at each pass."""
+
+    plan: Iterable[Planned]
+    selection: Selection
+
+    def __iter__(self) -> Iterator[Planned]:
+        return (one for one in self.plan if self.selection.takes(one.spec))
+
+
+def select(plans: Mapping[str, Iterable[Planned]], selection: Selection) -> dict[str, Iterable[Planned]]:
     """The jobs of each batch that are asked for; with a limit only those that would be bought."""
-    found = {name: [one for one in plan if selection.takes(one.spec)] for name, plan in plans.items()}
+    found: dict[str, Iterable[Planned]] = {name: _Taken(plan, selection) for name, plan in plans.items()}
     if selection.limit is None:
         return found
-    order = [
-        (-one.spec.priority, at, one.spec.position, name, one)
+    order = (
+        ((-one.spec.priority, at, one.spec.position), name, one)
         for at, (name, plan) in enumerate(found.items())
         for one in plan
         if one.reason in BUYS
-    ]
-    kept: dict[str, list[Planned]] = {name: [] for name in found}
-    for *_, name, one in sorted(order, key=lambda item: item[:3])[: selection.limit]:
-        kept[name].append(one)
-    return kept
-
-
-def intakes(plan: Sequence[Planned], stored_path: Callable[[Path], str]) -> list[Intake]:
-    """The plan as the queue's moves."""
-    return [_intake(planned, stored_path) for planned in plan]
-
-
-def _intake(planned: Planned, stored_path: Callable[[Path], str]) -> Intake:
-    spec, known, reason = planned.spec, planned.known, planned.reason
-    return Intake(
-        spec=spec,
-        stored_output=stored_path(spec.output),
-        stored_image=stored_path(spec.image_path) if spec.image_path else None,
-        job_id=known.job_id if known else None,
-        old_revision_id=known.revision.revision_id if known else None,
-        revise=reason in CHANGES or reason is Reason.MADE_AGAIN,
-        retry=reason is Reason.TRY_AGAIN,
-        refetch=reason is Reason.OUTPUT_MISSING,
-        outdated=reason is Reason.CHANGED_IN_FLIGHT,
-        take=known.revision.take if known and reason not in CHANGES else 1,
     )
+    kept: dict[str, list[Planned]] = {name: [] for name in found}
+    for _, name, one in heapq.nsmallest(selection.limit, order, key=lambda item: item[0]):
+        kept[name].append(one)
+    return dict(kept)
+
+
+_MOVE = {
+    **dict.fromkeys(CHANGES, Move.REVISE),
+    Reason.MADE_AGAIN: Move.REVISE,
+    Reason.TRY_AGAIN: Move.RETRY,
+    Reason.OUTPUT_MISSING: Move.REFETCH,
+    Reason.CHANGED_IN_FLIGHT: Move.OUTDATE,
+    Reason.NEW: Move.ADD,
+}
+
+
+def intakes(plan: Iterable[Planned]) -> Iterator[Intake]:
+    """The plan as the queue's moves."""
+    for one in plan:
+        spec, reason, known = one
+        move = _MOVE.get(reason, Move.KEEP)
+        if known is None:
+            yield Intake(spec, move)
+        else:
+            take, is_allowed = 1 if reason in CHANGES else known.take, one.is_rerun or one.goes_on
+            yield Intake(spec, move, known.job_id, known.revision_id, take, is_allowed)

@@ -1,8 +1,10 @@
 """What several verbs share: arguments, the queue's place, the key."""
 
 import argparse
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from batchrun.errors import KeyRefusedError, UsageError
@@ -29,6 +31,23 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print exactly one JSON object on standard output")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the summary")
     parser.add_argument("-v", "--verbose", action="store_true", help="say every step of every job")
+
+
+class JsonStream:
+    """One JSON object whose last value is a long list, printed as it comes: a million jobs as one text take gigabytes."""
+
+    def __init__(self, head: Mapping[str, object], name: str) -> None:
+        text = json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}")
+        self._before = f"{text},\n  {json.dumps(name)}: [\n"
+
+    def add(self, item: Mapping[str, object]) -> None:
+        """Print one item of the list."""
+        print(f"{self._before}    {json.dumps(item, ensure_ascii=False)}", end="")
+        self._before = ",\n"
+
+    def end(self) -> None:
+        """Close the list and the object."""
+        print("\n  ]\n}" if self._before == ",\n" else f"{self._before}  ]\n}}")
 
 
 def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> dict[Path, tuple[Path, ...]]:

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the jobs."""
-    found = [one for one in asyncio.run(_look(parsed, SystemClock())) if _is_wanted(one.job, parsed)]
+    found = asyncio.run(_look(parsed, SystemClock()))
     if parsed.sort:
         found.sort(key=SORTS[parsed.sort])  # type: ignore[arg-type]  # each of them gives one kind of key
     shown = found[: parsed.limit]
@@ -83,11 +83,13 @@ def main(parsed: argparse.Namespace) -> int:
 
 async def _look(parsed: argparse.Namespace, clock: Clock) -> list[Listed]:
     found: list[Listed] = []
+    states = [JobState(state) for state in parsed.state or JobState]
     for path, manifests in common.queue_paths(parsed).items():
         queue = await open_to_look(Path(path), clock, preview=parsed.preview)
         try:
-            for view in batches_of(await queue.batch_views(), manifests, queue):
-                found += [Listed(view.name, job) for job in await queue.jobs(view.batch_id)]
+            for batch in batches_of(await queue.batches(), manifests, queue):
+                jobs = queue.jobs(batch.batch_id, states)
+                found += [Listed(batch.name, job) async for job in jobs if _is_wanted(job, parsed)]
         finally:
             await queue.close()
     return found
@@ -97,7 +99,6 @@ def _is_wanted(job: JobView, parsed: argparse.Namespace) -> bool:
     return (
         (not parsed.only or any(fnmatchcase(job.key, pattern) for pattern in parsed.only))
         and (not parsed.tag or bool({*parsed.tag} & {*job.tags}))
-        and (not parsed.state or job.state in parsed.state)
         and (not parsed.kind or job.kind in parsed.kind)
         and (not parsed.warning or bool({*parsed.warning} & {*job.warnings, *([_ANY] if job.warnings else [])}))
     )

@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
-import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from batchrun.cli import asking, common
 from batchrun.clock import Clock, SystemClock, rfc3339
@@ -21,7 +22,6 @@ from batchrun.run.summary import SCHEMA_VERSION, skipped_json, skipped_lines
 _SHOWN = 20
 _TEXT_CHARS = 60
 _QUIET = frozenset({Reason.UP_TO_DATE, Reason.CANCELLED})
-_FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +45,16 @@ def say_plan(parsed: argparse.Namespace, *, every: bool = False, exit_code: bool
     key = _key(parsed)
     forecast, today = asyncio.run(_look_ahead(parsed, key, SystemClock()))
     if parsed.json:
-        print(json.dumps(_json(parsed, forecast, today), ensure_ascii=False, indent=2))
+        stream = common.JsonStream(_json(parsed, forecast, today), "jobs")
+        for line in forecast.lines:
+            stream.add(_job_json(line))
+        stream.end()
     else:
-        print("\n".join(_lines(parsed, forecast, today, every=every)))
-    return int(ExitCode.WOULD_BUY) if exit_code and forecast.to_buy else 0
+        for text in (*_lines(parsed, forecast, today), *skipped_lines(forecast.skipped)):
+            print(text)
+        for text in _job_lines(forecast, every=every):
+            print(text)
+    return int(ExitCode.WOULD_BUY) if exit_code and forecast.sums.to_buy.count else 0
 
 
 def _key(parsed: argparse.Namespace) -> str | None:
@@ -65,15 +71,15 @@ async def _look_ahead(parsed: argparse.Namespace, key: str | None, clock: Clock)
         options = asking.options_of(parsed, path, manifests, key=key, now_ms=now_ms)
         options = replace(
             options,
-            selection=left_of(options.selection, sum(len(one.to_buy) for one in forecasts)),
-            max_spend_usd_micros=_rest(parsed.max_spend, sum(one.price_usd_micros for one in forecasts)),
+            selection=left_of(options.selection, sum(one.sums.to_buy.count for one in forecasts)),
+            max_spend_usd_micros=_rest(parsed.max_spend, sum(one.sums.to_buy.usd_micros for one in forecasts)),
         )
         cache = DigestCache(common.digests_path(path), clock.now_ms)  # not saved: looking changes nothing
         forecasts.append(await look_ahead(options, asking.load(options, cache), clock))
     forecast = merged(forecasts)
     if key is None:
         return forecast, None
-    return forecast, await ask_today(common.base_url(), key, [line.planned.spec for line in forecast.to_buy], clock)
+    return forecast, await ask_today(common.base_url(), key, forecast.sums.to_buy.samples, clock)
 
 
 def _rest(max_spend_usd_micros: int | None, price_usd_micros: int) -> int | None:
@@ -83,14 +89,14 @@ def _rest(max_spend_usd_micros: int | None, price_usd_micros: int) -> int | None
 # ---------------------------------------------------------------------- words
 
 
-def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None, *, every: bool) -> list[str]:
-    price = format_usd(forecast.price_usd_micros)
-    lines = [f"{len(forecast.lines)} jobs, {len(forecast.to_buy)} to buy for at most {price}"]
+def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -> list[str]:
+    sums, to_buy = forecast.sums, forecast.sums.to_buy
+    lines = [f"{sums.jobs} jobs, {to_buy.count} to buy for at most {format_usd(to_buy.usd_micros)}"]
     for reason, (count, cost) in forecast.by_reason().items():
         lines.append(f"  {count:>7} {reason.value:<26} {format_usd(cost) if cost else ''}".rstrip())
-    if forecast.copies:
-        saved = format_usd(forecast.saved_usd_micros)
-        lines.append(f"  {len(forecast.copies):>7} {'copies of the same request':<26} {saved} saved")
+    if sums.copies:
+        saved = format_usd(sums.saved_usd_micros)
+        lines.append(f"  {sums.copies:>7} {'copies of the same request':<26} {saved} saved")
     lines += [_cap_line(cap) for cap in forecast.caps]
     lines += [
         f"{name}: nothing bounds what it may spend, and a run is refused: add `limits: {{budget: 25.00}}`, or --max-spend 5"
@@ -102,13 +108,13 @@ def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None, 
     if canaries := forecast.canaries(parsed.canary):
         first = format_usd(sum(line.price_usd_micros for line in canaries))
         lines.append(f"the first {len(canaries)} for {first}, and the others only when these are done and look well")
-    if forecast.to_buy:
+    if to_buy.count:
         lines.append(f"about {common.shown_time(forecast.duration_s)}, {forecast.pace}")
-    if (reach := forecast.in_time) is not None and forecast.to_buy:
+    if (reach := forecast.in_time) is not None and to_buy.count:
         lines.append(
             f"about {reach.clips} of {reach.of_clips} clips will be ready by {rfc3339(reach.deadline_ms)[:16]}Z"
         )
-    return lines + skipped_lines(forecast.skipped) + _job_lines(forecast, every=every)
+    return lines
 
 
 def _today_lines(forecast: Forecast, today: Today) -> list[str]:
@@ -139,7 +145,7 @@ def _quote_line(quote: Quote) -> str:
 
 def _left_today(forecast: Forecast, today: Today) -> int:
     """What the account would hold after this, above what is kept; negative where it does not suffice."""
-    need = forecast.price_of(prices_of(today.quotes)) + forecast.keep_balance_usd_micros
+    need = forecast.sums.to_buy.price_of(prices_of(today.quotes)) + forecast.keep_balance_usd_micros
     return (today.balance_usd_micros or 0) - need
 
 
@@ -151,12 +157,15 @@ def _cap_line(forecast: CapForecast) -> str:
     return f"{stands}, {format_usd(left)} after this"
 
 
-def _job_lines(forecast: Forecast, *, every: bool) -> list[str]:
-    shown = [line for line in forecast.lines if every or line.is_copy or line.planned.reason not in _QUIET]
-    lines = [f"{line.batch}/{line.planned.spec.key}: {_why(line)}" for line in (shown if every else shown[:_SHOWN])]
-    if len(shown) > len(lines):
-        lines.append(f"… and {len(shown) - len(lines)} more; --all shows every job")
-    return lines
+def _job_lines(forecast: Forecast, *, every: bool) -> Iterator[str]:
+    sums = forecast.sums
+    count = sums.jobs - (0 if every else sum(sums.counts[reason] for reason in _QUIET))
+    shown = count if every else min(count, _SHOWN)
+    wanted = (line for line in forecast.lines if every or line.planned.reason not in _QUIET)
+    for line in islice(wanted, shown):
+        yield f"{line.batch}/{line.planned.spec.key}: {_why(line)}"
+    if count > shown:
+        yield f"… and {count - shown} more; --all shows every job"
 
 
 def _why(line: Line) -> str:
@@ -164,11 +173,10 @@ def _why(line: Line) -> str:
     words = f"{planned.reason.value}{', a copy' if line.is_copy else ''}"
     if line.price_usd_micros:
         words += f", {format_usd(line.price_usd_micros)}"
-    if planned.reason is Reason.PROMPT_CHANGED and planned.known is not None:
-        words += f": {_short(planned.known.revision.prompt)} → {_short(planned.spec.prompt)}"
-    if planned.reason in _FAILED and planned.known is not None and planned.known.failure_message:
-        words += f": {planned.known.failure_message}"
-    return words
+    was = planned.known.was if planned.known is not None else ""
+    if planned.reason is Reason.PROMPT_CHANGED:
+        return f"{words}: {_short(was)} → {_short(planned.spec.prompt)}"
+    return f"{words}: {was}" if was else words
 
 
 def _short(text: str) -> str:
@@ -179,14 +187,14 @@ def _json(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -
     canaries, reach = forecast.canaries(parsed.canary), forecast.in_time
     return {
         "schema_version": SCHEMA_VERSION,
-        "to_buy": len(forecast.to_buy),
-        "price_usd": decimal_usd(forecast.price_usd_micros),
+        "to_buy": forecast.sums.to_buy.count,
+        "price_usd": decimal_usd(forecast.sums.to_buy.usd_micros),
         "needs_yes": [
             {"batch": one.batch, "clips": one.clips, "price_usd": decimal_usd(one.usd_micros)}
             for one in forecast.reruns
         ],
-        "copies": len(forecast.copies),
-        "saved_usd": decimal_usd(forecast.saved_usd_micros),
+        "copies": forecast.sums.copies,
+        "saved_usd": decimal_usd(forecast.sums.saved_usd_micros),
         "duration_s": round(forecast.duration_s, 1),
         "canaries": {
             "clips": len(canaries),
@@ -211,14 +219,13 @@ def _json(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -
             for one in forecast.caps
         ],
         **skipped_json(forecast.skipped),
-        "jobs": [_job_json(line) for line in forecast.lines],
     }
 
 
 def _today_json(forecast: Forecast, today: Today) -> dict[str, object]:
     known = today.balance_usd_micros is not None
     return {
-        "price_usd": decimal_usd(forecast.price_of(prices_of(today.quotes))),
+        "price_usd": decimal_usd(forecast.sums.to_buy.price_of(prices_of(today.quotes))),
         "quotes": [
             {
                 "model": one.model,
@@ -237,7 +244,7 @@ def _today_json(forecast: Forecast, today: Today) -> dict[str, object]:
 
 def _job_json(line: Line) -> dict[str, object]:
     planned = line.planned
-    old = planned.known.revision.prompt if planned.known is not None else None
+    old = planned.known.was if planned.known is not None else None
     return {
         "batch": line.batch,
         "id": planned.spec.key,

@@ -32,8 +32,8 @@ from batchrun.run import summary
 from batchrun.run.asked import left_of
 from batchrun.run.consent import Agree, Rerun
 from batchrun.run.events import Observer
-from batchrun.run.forecast import duration_s
-from batchrun.run.latencies import ClipKind, Latencies
+from batchrun.run.forecast import duration_s, purchase_of
+from batchrun.run.latencies import Latencies
 from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
@@ -238,7 +238,7 @@ async def _on_emulator(options: Options, clock: Clock, stack: AsyncExitStack) ->
     )
 
 
-def _loader(options: Options, loaded: list[Batch], clock: Clock) -> Callable[[], Sequence[Batch]]:
+def _loader(options: Options, loaded: dict[Path, Batch], clock: Clock) -> Callable[[], Sequence[Batch]]:
     """Reads the manifests of one queue; every problem of every one of them at once."""
 
     def load() -> Sequence[Batch]:
@@ -253,7 +253,7 @@ def _loader(options: Options, loaded: list[Batch], clock: Clock) -> Callable[[],
                     f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
                     "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
                 )
-        loaded.extend(batch for batch in batches if batch not in loaded)
+        loaded.update({batch.path: batch for batch in batches})  # of a manifest that is read again, the newest
         return batches
 
     return load
@@ -265,19 +265,19 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
         print(str(result.problem), file=sys.stderr)
-    real_price = sum(_real_price(batch) for batch in loaded)
     if parsed.json:
         found = dict(summary.run_json(result, reasons, code))
         if parsed.preview:
+            price_usd_micros, time_s = _real_run(loaded)
             found["preview"] = True
-            found["would_cost_usd"] = decimal_usd(real_price)
-            found["would_take_s"] = round(_real_time_s(loaded))
+            found["would_cost_usd"] = decimal_usd(price_usd_micros)
+            found["would_take_s"] = round(time_s)
         if result.problem is not None:
             found |= error_json(result.problem)
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return int(code)
     if result.batches:
-        _print_summary(parsed, result, reasons, loaded, real_price)
+        _print_summary(parsed, result, reasons, loaded)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return int(code)
@@ -303,17 +303,15 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
 
 
 def _print_summary(
-    parsed: argparse.Namespace, result: Result, reasons: Sequence[ExitReason], loaded: Sequence[Batch], real_price: int
+    parsed: argparse.Namespace, result: Result, reasons: Sequence[ExitReason], loaded: Sequence[Batch]
 ) -> None:
+    price_usd_micros, time_s = _real_run(loaded) if parsed.preview else (0, 0.0)
+    time = common.shown_time(time_s)
     for line in summary.run_lines(
-        result,
-        reasons,
-        preview=parsed.preview,
-        real_price_usd_micros=real_price,
-        real_time=common.shown_time(_real_time_s(loaded)),
+        result, reasons, preview=parsed.preview, real_price_usd_micros=price_usd_micros, real_time=time
     ):
         print(line)
-    for folder in sorted({spec.output.parent for batch in loaded for spec in batch.jobs}):
+    for folder in sorted({batch.output_folder for batch in loaded}):
         print(f"videos: {shown_path(folder)}")
     if any(view.counts.get(JobState.DONE, 0) for view in result.batches):
         print(f"to look at them: {_report_command(parsed)}")
@@ -325,14 +323,15 @@ def _report_command(parsed: argparse.Namespace) -> str:
     return shlex.join(words + (["--db", parsed.db] if parsed.db else []))
 
 
-def _real_time_s(batches: Sequence[Batch]) -> float:
-    """How long the batches would take at their limits, by what is assumed of the provider before anything is learnt."""
-    assumed = Latencies()
-    kinds = [assumed.of(ClipKind(spec.model, spec.duration_s)) for batch in batches for spec in batch.jobs]
-    return duration_s(kinds, most_careful([batch.limits for batch in batches]))
+def _real_run(batches: Sequence[Batch]) -> tuple[int, float]:
+    """What the batches would cost, by the price list or `max_price`, and how many seconds they would take.
 
-
-def _real_price(batch: Batch) -> int:
-    """What the batch would cost by the price list, or by `max_price` where that is set."""
-    table = models()[batch.model].price_usd_micros
-    return sum(spec.price_usd_micros or table[spec.duration_s] for spec in batch.jobs)
+    At their limits, by what is assumed of the provider before anything is learnt.
+    """
+    purchase = purchase_of(spec for batch in batches for spec in batch.jobs)
+    price_usd_micros = sum(
+        count * (kind.usd_micros or models()[kind.model].price_usd_micros[kind.duration_s])
+        for kind, count in purchase.kinds.items()
+    )
+    kinds = Latencies().each(purchase.in_order())
+    return price_usd_micros, duration_s(kinds, most_careful([batch.limits for batch in batches]))

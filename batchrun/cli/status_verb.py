@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from batchrun.cli import common
 from batchrun.clock import Clock, SystemClock
@@ -14,7 +15,7 @@ from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.records import Balance, Scope
 from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
-from batchrun.queue.views import BatchView, JobView, RunView
+from batchrun.queue.views import BatchName, BatchView, JobView, RunView
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.summary import (
     SCHEMA_VERSION,
@@ -23,6 +24,8 @@ from batchrun.run.summary import (
     problem_lines,
     problems_json,
 )
+
+B = TypeVar("B", BatchName, BatchView)
 
 
 @dataclass(slots=True)
@@ -58,7 +61,7 @@ async def open_to_look(path: Path, clock: Clock, *, preview: bool) -> Queue:
     return await Queue.open(path, clock, kind="preview" if preview else "paid", origin=None, create=False)
 
 
-def batches_of(views: Sequence[BatchView], manifests: Sequence[Path], queue: Queue) -> list[BatchView]:
+def batches_of(views: Sequence[B], manifests: Sequence[Path], queue: Queue) -> list[B]:
     """The batches that were last read from these manifests.
 
     Raises:
@@ -82,8 +85,8 @@ async def _look(queues: dict[Path, tuple[Path, ...]], clock: Clock, *, preview: 
             for view in batches_of(await queue.batch_views(), manifests, queue):
                 standing.batches.append(view)
                 standing.balances[view.name] = await queue.balance(Scope(batch_id=view.batch_id))
-                jobs = await queue.jobs(view.batch_id)
-                standing.running += [(view.name, job) for job in jobs if job.state is JobState.RUNNING]
+                async for job in queue.jobs(view.batch_id, [JobState.RUNNING]):
+                    standing.running.append((view.name, job))
         finally:
             await queue.close()
     return standing

@@ -46,7 +46,7 @@ async def _grant(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> list
     (path,) = common.queue_paths(parsed)
     queue = await open_to_look(path, SystemClock(), preview=parsed.preview)
     try:
-        batches = batches_of(await queue.batch_views(), [parsed.manifest], queue)
+        batches = batches_of(await queue.batches(), [parsed.manifest], queue)
         batch_ids = [batch.batch_id for batch in batches]
         return await queue.grant(verb, batch_ids, await _keys(queue, batch_ids, parsed, wanted))
     finally:
@@ -54,18 +54,21 @@ async def _grant(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> list
 
 
 async def _keys(queue: Queue, batch_ids: Sequence[int], parsed: argparse.Namespace, wanted: Wanted) -> list[str]:
-    jobs = [job for batch_id in batch_ids for job in await queue.jobs(batch_id)]
-    tags = set(parsed.tag or ())
-    tagged = [job for job in jobs if not tags or tags & {*job.tags}]
-    if not parsed.ids:
-        return [job.key for job in tagged if wanted(job)]
-    known = {job.key for job in jobs}
+    tags, ids = set(parsed.tag or ()), set(parsed.ids)
+    known: set[str] = set()
+    chosen: list[str] = []
+    for batch_id in batch_ids:
+        async for job in queue.jobs(batch_id):
+            known.add(job.key)
+            if (job.key in ids if ids else wanted(job)) and (not tags or tags & {*job.tags}):
+                chosen.append(job.key)
+    if not ids:
+        return chosen
     for key in parsed.ids:
         if key not in known:
             nearest = get_close_matches(key, known, 1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise UsageError(f"{parsed.manifest} has no job {key!r} in its queue{hint}; nothing was changed")
-    chosen = {job.key for job in tagged}
     return [key for key in dict.fromkeys(parsed.ids) if key in chosen]
 
 

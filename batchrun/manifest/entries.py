@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from batchrun.manifest.catalogue import Model
 from batchrun.manifest.digests import PictureReader
 from batchrun.manifest.document import DefaultsPart
-from batchrun.manifest.fingerprint import normal_text
+from batchrun.manifest.fingerprint import Content, fingerprint, normal_text
 from batchrun.manifest.jobs import JobSpec
 from batchrun.manifest.names import check_name
 from batchrun.manifest.pictures import Picture, PictureError
@@ -143,6 +143,7 @@ class JobMaker:
         if image is None or key is None:
             return None
         path, url, picture = image
+        model, sha256 = self._model.model_id, picture.sha256 if picture else None
         return JobSpec(
             key=key,
             position=position,
@@ -157,7 +158,8 @@ class JobMaker:
             tags=defaults.tags if entry.tags is None else entry.tags,
             output_pattern=self._output_pattern,
             price_usd_micros=self._prices.get(duration_s, 0),
-            model=self._model.model_id,
+            model=model,
+            fingerprint=fingerprint(Content(model, prompt, negative, guidance_hundredths, duration_s, sha256, url)),
         )
 
     def _texts(self, entry: Entry, place: Place) -> tuple[str, str]:

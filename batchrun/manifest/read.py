@@ -1,6 +1,7 @@
 """A manifest file to a `Batch`: every problem of the whole file and its sources at once, before anything is spent."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -176,7 +177,7 @@ class _Reading:
         for duration in part.max_price:
             self.rules.duration(EntryPlace(("limits", "max_price"), self.problems), str(duration), duration)
 
-    def jobs(self, cache: DigestCache | None) -> tuple[JobSpec, ...]:
+    def jobs(self, cache: DigestCache | None) -> Sequence[JobSpec]:
         """Every job, checked."""
         document, problems, folder = self.document, self.problems, self.path.parent
         output = output_pattern(document.output, folder, self.name, problems, previews=self.previews)

@@ -34,16 +34,6 @@ class Lease:
     lease_until_ms: int
 
 
-def allowing(reruns: Sequence[int], run_id: str, swap: Script[int]) -> Script[int]:
-    """With a manifest's swap, in its transaction: of what these jobs wait for, this run alone may buy it.
-
-    They have a clip already. What the run does not get to buy stays where it is until another one is allowed to.
-    """
-    batch_id = yield from swap
-    yield from run_all("allow_rerun", [{"job_id": job_id, "run_id": run_id} for job_id in reruns])
-    return batch_id
-
-
 def choose(batch_id: int, keys: Sequence[str], run_id: str) -> Script[None]:
     """These jobs, and no others that wait, are what the run is asked for."""
     yield from ask("choose_anew", batch_id=batch_id, run_id=run_id)

@@ -1,9 +1,9 @@
 """What the queue hands out: frozen values, no I/O."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
+from typing import NamedTuple
 
 from batchrun.manifest.jobs import Checks
 from batchrun.queue.states import JobState
@@ -186,19 +186,19 @@ class ReadyFile:
     """What was read from it, as JSON."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownJob:
-    """What the queue knows of a job of the manifest, for the plan."""
+class KnownJob(NamedTuple):
+    """What the queue knows of a job of the manifest, for the plan. A tuple: a million of them are made."""
 
     job_id: int
-    key: str
     state: JobState
+    revision_id: int
+    take: int
     fingerprint: str
-    fp_version: int
-    revision: Revision
-    output: Path
-    placed_sha256: str | None
-    """What this queue has put under `output`."""
+    prompt: str
+    image_sha256: str | None
+    image_url: str | None
+    output: str
+    """The path of its video, absolute."""
     failure_kind: str | None
     failure_message: str | None
     failed_attempts: int
@@ -214,11 +214,10 @@ class KnownJob:
 class KnownBatch:
     """What the queue knows of a batch; of a new one nothing."""
 
+    batch_id: int | None = None
     manifest: Path | None = None
     """The manifest that it was last read from."""
     generation: int = 0
-    jobs: Mapping[str, KnownJob] = field(default_factory=dict)
-    """By job id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,22 +59,23 @@ def job_of(row: Row, real_path: RealPath) -> Job:
     )
 
 
-def known_job_of(row: Row, real_path: RealPath) -> KnownJob:
+def known_job_of(row: Row, real_text: Callable[[str], str]) -> KnownJob:
     """What the queue knows of a job, from `known_jobs`."""
     return KnownJob(
         job_id=row["job_id"],
-        key=row["key"],
         state=JobState(row["state"]),
+        revision_id=row["revision_id"],
+        take=row["take"],
         fingerprint=row["fingerprint"],
-        fp_version=row["fp_version"],
-        revision=revision_of(row, None),
-        output=real_path(row["output_path"]),
-        placed_sha256=row["placed_sha256"],
+        prompt=row["prompt"],
+        image_sha256=row["image_sha256"],
+        image_url=row["image_url"],
+        output=real_text(row["output_path"]),
         failure_kind=row["failure_kind"],
         failure_message=row["failure_message"],
         failed_attempts=row["failed_attempts"],
         output_url=row["output_url"],
-        completed_ms=row["attempt_finished_ms"],
+        completed_ms=row["finished_ms"],
         unagreed=bool(row["unagreed"]),
     )
 

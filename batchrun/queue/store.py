@@ -3,28 +3,28 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from batchrun.clock import Clock
 from batchrun.errors import StorageError
-from batchrun.manifest.jobs import Batch
+from batchrun.manifest.spool import chunks
 from batchrun.queue import answers, leases, views
 from batchrun.queue.access import Access
 from batchrun.queue.answers import Recorded
 from batchrun.queue.doubts import Doubts
 from batchrun.queue.identity import identify
-from batchrun.queue.intake import Intake, swap_generation
 from batchrun.queue.leases import ClaimScope, Lease, guarded
 from batchrun.queue.ledger import Books, up_to_date
+from batchrun.queue.manifests import Manifests
 from batchrun.queue.processes import is_gone, this_host
 from batchrun.queue.records import (
     Balance,
     Identity,
     Job,
-    KnownBatch,
     Pace,
     Scope,
     SubmitDecision,
@@ -37,6 +37,7 @@ from batchrun.queue.rescue import Rescue
 from batchrun.queue.rows import job_of, took_of, twin_of
 from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
 from batchrun.queue.sqlite import SqliteDatabase
+from batchrun.queue.states import JobState
 from batchrun.queue.submits import TWINS, Moment, begin_submits
 from batchrun.queue.wishes import Granted, Verb, grant
 
@@ -68,6 +69,7 @@ class Queue:
         self._base = str(path.resolve().parent)
         self.path = path
         self.doubts = Doubts(self._access, self.real_path)
+        self.manifests = Manifests(self._access, self.stored_path, self.real_text, run_id)
         self.identity = identity
         self.run_id = run_id
 
@@ -150,26 +152,7 @@ class Queue:
         now_ms = self._clock.now_ms()
         return Lease(self.run_id, now_ms, now_ms + LEASE_MS)
 
-    # ------------------------------------------------------------------ intake
-
-    async def known_batch(self, name: str) -> KnownBatch:
-        """What the queue knows of the batch of this name, on one snapshot; nothing of a new one."""
-        now_ms = self._clock.now_ms()
-        return await self.read(lambda: views.known_batch(name, self.run_id, now_ms, self.real_path))
-
-    async def swap_generation(
-        self, batch: Batch, seen: KnownBatch, intakes: Sequence[Intake], reruns: Sequence[int] = ()
-    ) -> int:
-        """Put a manifest's reading in place; see `intake.swap_generation`, and `leases.allowing` for the reruns."""
-        manifest, campaign, checks = self.stored_path(batch.path), batch.caps.campaign, batch.checks.value
-        now_ms = self._clock.now_ms()
-        return await self._access.run(
-            lambda: leases.allowing(
-                reruns,
-                self.run_id,
-                swap_generation(batch.name, manifest, campaign, checks, seen.generation, intakes, now_ms),
-            )
-        )
+    # ------------------------------------------------------------------ paths
 
     def stored_path(self, path: Path) -> str:
         """A path as the queue stores it: relative to the queue's folder, so that both can move together."""
@@ -177,7 +160,11 @@ class Queue:
 
     def real_path(self, stored: str) -> Path:
         """The path on this machine of what the queue stores."""
-        return Path(os.path.normpath(os.path.join(self._base, stored)))  # noqa: PTH118  # twice as fast, for every row read
+        return Path(self.real_text(stored))
+
+    def real_text(self, stored: str) -> str:
+        """The same as text, for a million of them."""
+        return os.path.normpath(os.path.join(self._base, stored))  # noqa: PTH118  # text to text
 
     # ------------------------------------------------------------------ claims
 
@@ -376,9 +363,12 @@ class Queue:
         now_ms = self._clock.now_ms()
         return await self.read(lambda: views.living_runs(now_ms))
 
-    async def jobs(self, batch_id: int) -> list[views.JobView]:
-        """Every job of a batch, in the manifest's order."""
-        return await self.read(lambda: views.job_views(batch_id, self.real_path))
+    async def jobs(self, batch_id: int, states: Collection[JobState] = tuple(JobState)) -> AsyncIterator[views.JobView]:
+        """The jobs of a batch in these states, in the manifest's order; read a thousand at a time."""
+        ids = await self.read(lambda: views.job_ids(batch_id, states))
+        for some in chunks(ids):
+            for job in await self.read(partial(views.job_views, some, self.real_path)):
+                yield job
 
     async def read(self, script: ScriptFactory[T]) -> T:
         """Any script that only looks."""

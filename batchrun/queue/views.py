@@ -1,13 +1,12 @@
 """What people and scripts want to see of a queue. Only looks."""
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchrun.queue.records import KnownBatch
-from batchrun.queue.rows import known_job_of
 from batchrun.queue.script import Row, Rows, Script, ask, ask_one
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 
@@ -125,16 +124,6 @@ def batch_names() -> Script[list[BatchName]]:
     return [BatchName(row["batch_id"], row["name"], row["manifest"], row["campaign"]) for row in rows]
 
 
-def known_batch(name: str, run_id: str, now_ms: int, real_path: Callable[[str], Path]) -> Script[KnownBatch]:
-    """What the queue knows of a batch, for a plan of this run."""
-    row = yield from ask_one("find_batch", name=name)
-    if row is None:
-        return KnownBatch()
-    jobs = yield from ask("known_jobs", batch_id=row["batch_id"], run_id=run_id, now_ms=now_ms)
-    known = {job["key"]: known_job_of(job, real_path) for job in jobs}
-    return KnownBatch(real_path(row["manifest"]), row["generation"], known)
-
-
 @dataclass(frozen=True, slots=True)
 class KnownClip:
     """Where a finished clip was put."""
@@ -150,14 +139,12 @@ class KnownClip:
 def known_clips(fingerprints: Sequence[str], real_path: Callable[[str], Path]) -> Script[dict[str, list[KnownClip]]]:
     """The finished clips of these requests under any name; whether their files stand is another question."""
     found: dict[str, list[KnownClip]] = {}
-    for fingerprint in dict.fromkeys(fingerprints):
-        rows = yield from ask("clips_of_request", fingerprint=fingerprint, count=_CLIPS)
-        found[fingerprint] = [
-            KnownClip(
-                row["batch"], row["key"], real_path(row["output_path"]), row["file_sha256"], bool(row["is_placed"])
-            )
-            for row in rows
-        ]
+    rows = yield from ask("clips_of_requests", fingerprints=json.dumps(fingerprints), count=_CLIPS)
+    for row in rows:
+        clip = KnownClip(
+            row["batch"], row["key"], real_path(row["output_path"]), row["file_sha256"], bool(row["is_placed"])
+        )
+        found.setdefault(row["fingerprint"], []).append(clip)
     return found
 
 
@@ -213,52 +200,67 @@ def batch_views(now_ms: int, chosen_by: str | None = None) -> Script[list[BatchV
     found: list[BatchView] = []
     for row in rows:
         of = {"batch_id": row["batch_id"], "chosen_by": chosen_by}
-        counts = yield from ask("state_counts", generation=row["generation"], now_ms=now_ms, **of)
+        counts = yield from ask("state_counts", **of)
+        troubles = yield from ask("trouble_counts", generation=row["generation"], now_ms=now_ms, **of)
         not_fine = yield from ask("not_fine_jobs", count=MAX_NOT_FINE, **of)
         put_off = yield from ask("put_off_jobs", now_ms=now_ms, count=MAX_NOT_FINE, **of)
-        view = _batch_view(row, counts, [_not_fine(job) for job in not_fine], [_put_off(job) for job in put_off])
-        warned = yield from _noted(row["batch_id"], "$.warnings")
-        not_shown = yield from _noted(row["batch_id"], "$.not_shown")
-        found.append(replace(view, warned=warned, not_shown=not_shown))
+        warned = yield from _noted("warned_jobs", row["batch_id"])
+        not_shown = yield from _noted("not_shown_jobs", row["batch_id"])
+        view = BatchView(
+            batch_id=row["batch_id"],
+            name=row["name"],
+            manifest=row["manifest"],
+            campaign=row["campaign"],
+            counts=_by_state(one for one in counts if one["generation"] == row["generation"]),
+            troubles=_troubles(counts, troubles),
+            removed=sum(one["jobs"] for one in counts if one["generation"] != row["generation"]),
+            not_fine=tuple(map(_not_fine, not_fine)),
+            put_off=tuple(map(_put_off, put_off)),
+            warned=warned,
+            not_shown=not_shown,
+        )
+        found.append(view)
     return found
 
 
-def _noted(batch_id: int, path: str) -> Script[NotedJobs]:
+def _noted(statement: str, batch_id: int) -> Script[NotedJobs]:
     """The finished jobs of a batch with something in a list of their clips' facts."""
-    rows = yield from ask("noted_jobs", batch_id=batch_id, list=path, count=MAX_NOT_FINE)
+    rows = yield from ask(statement, batch_id=batch_id, count=MAX_NOT_FINE)
     first = tuple(Noted(row["key"], tuple(json.loads(row["notes"]))) for row in rows)
     return NotedJobs(first, rows[0]["jobs"] if rows else 0)
 
 
-def _batch_view(row: Row, counts: Rows, not_fine: list[NotFine], put_off: list[NotFine]) -> BatchView:
+def _by_state(counts: Iterable[Row]) -> Counter[JobState]:
     by_state: Counter[JobState] = Counter()
-    troubles: Counter[tuple[JobState, str]] = Counter()
-    removed = 0
     for count in counts:
-        state, jobs = JobState(count["state"]), count["jobs"]
-        if count["current"]:
-            by_state[state] += jobs
-        else:
-            removed += jobs
-        waits = state in _GOES_ON and count["failure_kind"] is not None and count["put_off"]
-        if waits or state in NEEDS_PERSON or (state is JobState.FAILED and count["current"]):
-            troubles[state, count["failure_kind"] or state.value] += jobs
-    return BatchView(
-        batch_id=row["batch_id"],
-        name=row["name"],
-        manifest=row["manifest"],
-        campaign=row["campaign"],
-        counts=by_state,
-        troubles=troubles,
-        removed=removed,
-        not_fine=tuple(not_fine),
-        put_off=tuple(put_off),
-    )
+        by_state[JobState(count["state"])] += count["jobs"]
+    return by_state
 
 
-def job_views(batch_id: int, real_path: Callable[[str], Path]) -> Script[list[JobView]]:
-    """Every job of a batch, in the manifest's order."""
-    rows = yield from ask("list_jobs", batch_id=batch_id)
+def _troubles(counts: Rows, reasons: Rows) -> Counter[tuple[JobState, str]]:
+    """Jobs that are not fine, by state and kind; who needs a person and has no kind stands under the state's name."""
+    troubles: Counter[tuple[JobState, str]] = Counter()
+    for one in reasons:
+        state = JobState(one["state"])
+        waits = state in _GOES_ON and one["put_off"]
+        if waits or state in NEEDS_PERSON or (state is JobState.FAILED and one["current"]):
+            troubles[state, one["failure_kind"]] += one["jobs"]
+    rest = _by_state(counts)
+    rest.subtract(_by_state(reasons))
+    for state in NEEDS_PERSON:
+        troubles[state, state.value] += rest[state]
+    return +troubles
+
+
+def job_ids(batch_id: int, states: Iterable[JobState]) -> Script[Sequence[int]]:
+    """The jobs of a batch in these states, in the manifest's order: eight bytes each."""
+    row = yield from ask_one("ordered_jobs", batch_id=batch_id, states=json.dumps([*states]))
+    return array("q", json.loads(row["job_ids"]) if row else ())
+
+
+def job_views(ids: Sequence[int], real_path: Callable[[str], Path]) -> Script[list[JobView]]:
+    """These jobs, in their order."""
+    rows = yield from ask("list_jobs", job_ids=json.dumps([*ids]))
     return [_job_view(row, real_path) for row in rows]
 
 

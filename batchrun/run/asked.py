@@ -1,16 +1,17 @@
 """What a run is asked for beyond "everything": some jobs, a few of them first, and only what is ready in time."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
 from batchrun.manifest.jobs import Limits
+from batchrun.manifest.spool import chunks
 from batchrun.plan import BUYS, Planned, Selection, select
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.store import Queue
-from batchrun.run.forecast import duration_s
+from batchrun.run.forecast import Purchase, durations_s, purchase_of
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.pool import Pool
@@ -25,16 +26,16 @@ _SAVING_MS = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The jobs of each batch that a run is asked for."""
+    """The jobs of each batch that a run is asked for, and what it would buy of them."""
 
-    by_batch: Mapping[str, Sequence[Planned]]
+    by_batch: Mapping[str, Iterable[Planned]]
     is_all: bool
+    to_buy: Purchase
 
-    @property
-    def to_buy(self) -> list[Planned]:
-        """Those for which money would be spent, the highest priority first."""
-        found = [one for plan in self.by_batch.values() for one in plan if one.reason in BUYS]
-        return sorted(found, key=lambda one: -one.spec.priority)
+
+def _asked(by_batch: Mapping[str, Iterable[Planned]], *, is_all: bool) -> Asked:
+    bought = (one.spec for plan in by_batch.values() for one in plan if one.reason in BUYS)
+    return Asked(by_batch, is_all, purchase_of(bought))
 
 
 def left_of(selection: Selection, bought: int) -> Selection:
@@ -42,21 +43,21 @@ def left_of(selection: Selection, bought: int) -> Selection:
     return selection if selection.limit is None else replace(selection, limit=max(0, selection.limit - bought))
 
 
-def asked_of(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> Asked:
+def asked_of(plans: Mapping[str, Iterable[Planned]], selection: Selection) -> Asked:
     """What is asked for of these plans.
 
     Raises:
         UsageError: names or tags that no job has.
     """
     if selection.is_all:
-        return Asked(plans, is_all=True)
+        return _asked(plans, is_all=True)
     for pattern in selection.only:
         if not any(Selection(only=(pattern,)).takes(one.spec) for plan in plans.values() for one in plan):
             raise UsageError(f"--only {pattern}: no job of the manifest has such an id; nothing was bought")
     for tag in selection.tags:
         if not any(tag in one.spec.tags for plan in plans.values() for one in plan):
             raise UsageError(f"--tag {tag}: no job of the manifest has this tag; nothing was bought")
-    return Asked(select(plans, selection), is_all=False)
+    return _asked(select(plans, selection), is_all=False)
 
 
 async def open_in_turn(
@@ -73,7 +74,7 @@ async def open_in_turn(
         ids: the batches' ids by their names.
         canary: how many come first; the others only when all of these are done and look well.
     """
-    if 0 < canary < len(asked.to_buy):
+    if 0 < canary < asked.to_buy.count:
         await _choose(queue, ids, select(asked.by_batch, Selection(limit=canary)))
         pool.open(_chosen_only(scopes))
         trouble = await _canaries_are_well(queue, tools, [*ids.values()], canary, pool)
@@ -88,9 +89,10 @@ async def open_in_turn(
     pool.open(_chosen_only(scopes))
 
 
-async def _choose(queue: Queue, ids: Mapping[str, int], wanted: Mapping[str, Sequence[Planned]]) -> None:
+async def _choose(queue: Queue, ids: Mapping[str, int], wanted: Mapping[str, Iterable[Planned]]) -> None:
     for name, plan in wanted.items():
-        await queue.choose(ids[name], [one.spec.key for one in plan])
+        for chosen in chunks(plan):
+            await queue.choose(ids[name], [one.spec.key for one in chosen])
 
 
 def _chosen_only(scopes: Sequence[ClaimScope]) -> list[ClaimScope]:
@@ -122,17 +124,16 @@ def start_by_ms(deadline_ms: int | None, latency: Latency) -> int | None:
     return deadline_ms - int(most_s * 1000) - _SAVING_MS
 
 
-def ready_in_time(kinds: Sequence[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> str:
+def ready_in_time(kinds: Iterable[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> str:
     """How many of these predictions, in this order, will be ready: said before the first of them is bought."""
-    ready = count_in_time(kinds, limits, now_ms, deadline_ms)
-    return f"by {rfc3339(deadline_ms)[:16]}Z about {ready} of {len(kinds)} clips will be ready"
+    ready, total = count_in_time(kinds, limits, now_ms, deadline_ms)
+    return f"by {rfc3339(deadline_ms)[:16]}Z about {ready} of {total} clips will be ready"
 
 
-def count_in_time(kinds: Sequence[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> int:
-    """How many of these predictions, in this order, will be ready, roughly."""
+def count_in_time(kinds: Iterable[Latency], limits: Limits, now_ms: int, deadline_ms: int) -> tuple[int, int]:
+    """How many of these predictions, in this order, will be ready, roughly; and how many there are."""
     left_s = (deadline_ms - now_ms) / 1000
-    low, high = 0, len(kinds)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if duration_s(kinds[:middle], limits) <= left_s else (low, middle - 1)
-    return low
+    total = ready = 0
+    for total, needed_s in enumerate(durations_s(kinds, limits), start=1):
+        ready = total if needed_s <= left_s else ready
+    return ready, total

@@ -6,17 +6,19 @@ A changed template, a re-exported catalog or a new default can touch every row a
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.manifest.jobs import Batch
+from batchrun.manifest.spool import chunks
 from batchrun.money import format_usd
-from batchrun.plan import CHANGES, Planned, Reason, Selection, select
-from batchrun.queue.states import JobState
+from batchrun.plan import Plan, Planned, Reason, Selection, select
 from batchrun.queue.store import Queue
-from batchrun.queue.views import known_clips
+from batchrun.queue.views import KnownClip, known_clips
 from batchrun.video.place import history_path
 
 _SHARE_PERCENT = 20
@@ -59,7 +61,7 @@ def threshold_usd_micros(batch: Batch) -> int:
     return max(_LEAST_USD_MICROS, min(share, _MOST_USD_MICROS))
 
 
-def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -> Rerun | None:
+def rerun_of(batch: Batch, plan: Iterable[Planned], has_clip: Collection[str]) -> Rerun | None:
     """What must be agreed to; None when it is little.
 
     Args:
@@ -67,13 +69,17 @@ def rerun_of(batch: Batch, plan: Sequence[Planned], has_clip: Collection[str]) -
         plan: what would happen.
         has_clip: fingerprints of which the queue has a clip: those are copied, and cost nothing.
     """
-    bought = {
-        planned.spec.fingerprint: planned
-        for planned in plan
-        if is_rerun(planned) and planned.spec.fingerprint not in has_clip
-    }
-    counts = Counter(planned.reason for planned in bought.values())
-    usd_micros = sum(planned.spec.price_usd_micros for planned in bought.values())
+    bought: set[int] = set()
+    counts: Counter[Reason] = Counter()
+    usd_micros = 0
+    for planned in plan:
+        fingerprint = planned.spec.fingerprint if planned.is_rerun else ""
+        if fingerprint and fingerprint not in has_clip and (short := shortened(fingerprint)) not in bought:
+            bought.add(short)
+            counts[planned.reason] += 1
+            usd_micros += planned.spec.price_usd_micros
+    if not usd_micros:
+        return None
     above = threshold_usd_micros(batch)
     return Rerun(batch.name, tuple(counts.items()), usd_micros, above) if usd_micros > above else None
 
@@ -82,18 +88,22 @@ async def agreed(
     queue: Queue,
     clock: Clock,
     batch: Batch,
-    plan: list[Planned],
+    plan: Plan,
     agree: Agree,
     asked: dict[Rerun, bool],
-) -> list[Planned]:
+) -> Plan:
     """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run."""
-    has_clip = await standing_clips(queue, [one.spec.fingerprint for one in plan if is_rerun(one)])
-    rerun = rerun_of(batch, plan, has_clip)
+    if not plan.reruns:
+        return plan
+    has_clip = await standing_clips(queue, (one.spec.fingerprint for one in plan if one.is_rerun))
+    rerun = await asyncio.to_thread(rerun_of, batch, plan, has_clip)
     if rerun is None:
         return plan
     if rerun not in asked:
         asked[rerun] = await _answer(agree, rerun, clock)
-    return plan if asked[rerun] else withheld(plan, has_clip)
+    if asked[rerun]:
+        return plan
+    return _without(plan, lambda one: one.spec.fingerprint not in has_clip, Reason.NOT_AGREED)
 
 
 async def _answer(agree: Agree, rerun: Rerun, clock: Clock) -> bool:
@@ -118,51 +128,46 @@ async def _answer(agree: Agree, rerun: Rerun, clock: Clock) -> bool:
         return False
 
 
-async def standing_clips(queue: Queue, fingerprints: Sequence[str]) -> set[str]:
+async def standing_clips(queue: Queue, fingerprints: Iterable[str]) -> set[str]:
     """Which of these requests have a clip whose file stands, under any name: those are copied."""
-    known = await queue.read(lambda: known_clips(fingerprints, queue.real_path))
-    folder = queue.real_path(".")
-
-    def standing() -> set[str]:
-        return {
-            fingerprint
-            for fingerprint, clips in known.items()
-            if any(
-                (one.is_placed and one.output.exists()) or history_path(folder, one.batch, one.key, one.sha256).exists()
-                for one in clips
-            )
-        }
-
-    return await asyncio.to_thread(standing)
+    found: set[str] = set()
+    for chunk in chunks(fingerprints):
+        known = await queue.read(partial(known_clips, chunk, queue.real_path))
+        found |= await asyncio.to_thread(_standing, known, queue.real_path("."))
+    return found
 
 
-def is_rerun(planned: Planned) -> bool:
-    """Whether a job that has a clip would get another one, and nobody has agreed to that yet."""
-    known = planned.known
-    if known is None:
-        return False
-    return (planned.reason in CHANGES and known.state is JobState.DONE) or (
-        planned.reason in (Reason.WAITING, Reason.TRY_AGAIN) and known.unagreed
-    )
-
-
-def asked_only(plans: Mapping[str, Sequence[Planned]], selection: Selection) -> dict[str, list[Planned]]:
-    """The plans of all batches; changed jobs that the run is not asked for stay as they are."""
-    wanted = {name: {one.spec.key for one in plan} for name, plan in select(plans, selection).items()}
+def _standing(known: Mapping[str, Sequence[KnownClip]], folder: Path) -> set[str]:
     return {
-        name: [
-            replace(one, reason=Reason.NOT_ASKED) if is_rerun(one) and one.spec.key not in wanted[name] else one
-            for one in plan
-        ]
-        for name, plan in plans.items()
+        fingerprint
+        for fingerprint, clips in known.items()
+        if any(
+            (one.is_placed and one.output.exists()) or history_path(folder, one.batch, one.key, one.sha256).exists()
+            for one in clips
+        )
     }
 
 
-def withheld(plan: Sequence[Planned], has_clip: Collection[str]) -> list[Planned]:
-    """The plan without what was not agreed to: those jobs stay as they are."""
-    return [
-        replace(planned, reason=Reason.NOT_AGREED)
-        if is_rerun(planned) and planned.spec.fingerprint not in has_clip
-        else planned
-        for planned in plan
-    ]
+def shortened(fingerprint: str) -> int:
+    """Enough of it to tell a million requests apart where nothing but a sum depends on it, in a third of the memory."""
+    return int(fingerprint[:16], 16)
+
+
+def asked_only(plans: Mapping[str, Plan], selection: Selection) -> Mapping[str, Plan]:
+    """The plans of all batches; changed jobs that the run is not asked for stay as they are."""
+    if selection.is_all or not any(plan.reruns for plan in plans.values()):
+        return plans
+    found: dict[str, Plan] = {}
+    for name, chosen in select(plans, selection).items():
+        keys = frozenset(one.spec.key for one in chosen)
+        found[name] = _without(plans[name], partial(_is_other, keys), Reason.NOT_ASKED)
+    return found
+
+
+def _is_other(keys: Collection[str], planned: Planned) -> bool:
+    return planned.spec.key not in keys
+
+
+def _without(plan: Plan, is_left: Callable[[Planned], bool], reason: Reason) -> Plan:
+    """The plan in which these reruns stay as they are, for this reason."""
+    return Plan(one._replace(reason=reason) if one.is_rerun and is_left(one) else one for one in plan)

@@ -1,14 +1,17 @@
 """What a run would do: which jobs and why, for how much, what is copied, what each cap leaves, how long. Arithmetic only."""
 
+import heapq
 import math
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from batchrun.manifest.jobs import Limits, SkippedRows
+from batchrun.manifest.jobs import JobSpec, Limits, SkippedRows
 from batchrun.plan import BUYS, Planned, Reason
 from batchrun.queue.records import Scope, Took
-from batchrun.run.consent import Rerun
+from batchrun.run.consent import Rerun, shortened
 from batchrun.run.polling import Latency
 from batchrun.run.terms import CapView
 
@@ -16,8 +19,7 @@ _NIGHTS = 2000
 """So many are thrown for a range."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One job of the plan."""
 
     batch: str
@@ -56,11 +58,134 @@ class InTime:
     of_clips: int
 
 
+class Clip(NamedTuple):
+    """What clips of one kind share, with the most that one of them may cost."""
+
+    model: str
+    duration_s: int
+    usd_micros: int
+
+
+@dataclass(slots=True)
+class Purchase:
+    """What would be bought, in a few bytes a job."""
+
+    kinds: Counter[Clip] = field(default_factory=Counter)
+    _samples: list[JobSpec] = field(default_factory=list)
+    _places: dict[tuple[str, int], int] = field(default_factory=dict)
+    _order: "defaultdict[int, array[int]]" = field(default_factory=lambda: defaultdict(lambda: array("I")))
+    """By priority the jobs in their order, each as the place of its sample."""
+
+    def add(self, spec: JobSpec) -> None:
+        """Count a job."""
+        place = self._places.setdefault((spec.model, spec.duration_s), len(self._samples))
+        if place == len(self._samples):
+            self._samples.append(spec)
+        elif spec.price_usd_micros < self._samples[place].price_usd_micros:
+            self._samples[place] = spec
+        self._order[spec.priority].append(place)
+        self.kinds[Clip(spec.model, spec.duration_s, spec.price_usd_micros)] += 1
+
+    @property
+    def count(self) -> int:
+        """How many clips."""
+        return self.kinds.total()
+
+    @property
+    def usd_micros(self) -> int:
+        """What they cost at most."""
+        return self.price_of({})
+
+    def price_of(self, prices: Mapping[tuple[str, int], int]) -> int:
+        """All of it at these prices, by model and duration in seconds; the agreed ones where there is none."""
+        return sum(prices.get(kind[:2], kind.usd_micros) * count for kind, count in self.kinds.items())
+
+    @property
+    def samples(self) -> Sequence[JobSpec]:
+        """One job of each model and length, of the least price agreed to."""
+        return self._samples
+
+    def in_order(self) -> Iterator[JobSpec]:
+        """A sample for every job, the highest priority first."""
+        for priority in sorted(self._order, reverse=True):
+            yield from map(self._samples.__getitem__, self._order[priority])
+
+
+def purchase_of(specs: Iterable[JobSpec]) -> Purchase:
+    """All of them, counted in one pass."""
+    purchase = Purchase()
+    for spec in specs:
+        purchase.add(spec)
+    return purchase
+
+
+@dataclass(slots=True)
+class Sums:
+    """Lines counted: by reason and by batch, and what would be bought."""
+
+    counts: Counter[Reason] = field(default_factory=Counter)
+    """Without copies."""
+    usd_micros: Counter[Reason] = field(default_factory=Counter)
+    by_batch_usd_micros: Counter[str] = field(default_factory=Counter)
+    to_buy: Purchase = field(default_factory=Purchase)
+    jobs: int = 0
+    copies: int = 0
+    saved_usd_micros: int = 0
+    """What the copies would have cost."""
+
+    def add(self, line: Line) -> None:
+        """Count a line."""
+        spec, reason, _ = line.planned
+        self.jobs += 1
+        if line.is_copy:
+            self.copies += 1
+            self.saved_usd_micros += spec.price_usd_micros
+            return
+        self.counts[reason] += 1
+        if reason in BUYS:
+            self.usd_micros[reason] += spec.price_usd_micros
+            self.by_batch_usd_micros[line.batch] += spec.price_usd_micros
+            self.to_buy.add(spec)
+
+
+def sums_of(lines: Iterable[Line]) -> Sums:
+    """All of them, counted in one pass."""
+    sums = Sums()
+    for line in lines:
+        sums.add(line)
+    return sums
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Every job of the plans, made anew at each pass; of equal requests the first is bought and the others are copies."""
+
+    plans: Mapping[str, Iterable[Planned]]
+    has_clip: Collection[str]
+    """Fingerprints of which the queue has a clip."""
+
+    def __iter__(self) -> Iterator[Line]:
+        bought: set[int] = set()
+        for batch, plan in self.plans.items():
+            for planned in plan:
+                is_copy = planned.reason in BUYS and self._is_copy(planned, bought)
+                yield Line(batch, planned, is_copy)
+
+    def _is_copy(self, planned: Planned, bought: set[int]) -> bool:
+        fingerprint = planned.spec.fingerprint
+        is_known = fingerprint in self.has_clip or (short := shortened(fingerprint)) in bought
+        if not is_known:
+            bought.add(short)
+        is_new_take = planned.known is not None and planned.known.take > 1
+        return is_known and not is_new_take
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The whole plan."""
+    """The whole plan: of each queue its lines, and the sums over all."""
 
-    lines: Sequence[Line]
+    queues: Sequence[Lines]
+    sums: Sums
     caps: Sequence[CapForecast] = field(default_factory=tuple)
     reruns: Sequence[Rerun] = field(default_factory=tuple)
     """What a person must agree to."""
@@ -78,70 +203,30 @@ class Forecast:
     """Rows of sources that are left out because they are wrong, by batch name."""
 
     @property
-    def to_buy(self) -> list[Line]:
-        """What money would be spent on."""
-        return [line for line in self.lines if line.planned.reason in BUYS and not line.is_copy]
-
-    def price_of(self, prices: Mapping[tuple[str, int], int]) -> int:
-        """All of it at these prices, by model and duration in seconds; the agreed ones where there is none."""
-        specs = [line.planned.spec for line in self.to_buy]
-        return sum(prices.get((spec.model, spec.duration_s), spec.price_usd_micros) for spec in specs)
+    def lines(self) -> Iterator[Line]:
+        """Every job, read anew."""
+        return (line for lines in self.queues for line in lines)
 
     def canaries(self, count: int) -> list[Line]:
         """Those that come first; none where nothing would come after them."""
-        first = sorted(self.to_buy, key=lambda line: -line.planned.spec.priority)[:count]
-        return first if len(first) < len(self.to_buy) else []
-
-    @property
-    def copies(self) -> list[Line]:
-        """What would be bought if its request were not bought already."""
-        return [line for line in self.lines if line.is_copy]
-
-    @property
-    def price_usd_micros(self) -> int:
-        """All of it, at most."""
-        return sum(line.price_usd_micros for line in self.lines)
-
-    @property
-    def saved_usd_micros(self) -> int:
-        """What the copies would have cost."""
-        return sum(line.planned.spec.price_usd_micros for line in self.copies)
+        if not 0 < count < self.sums.to_buy.count:
+            return []
+        bought = (line for line in self.lines if line.planned.reason in BUYS and not line.is_copy)
+        return heapq.nsmallest(count, bought, key=lambda line: -line.planned.spec.priority)
 
     def by_reason(self) -> dict[Reason, tuple[int, int]]:
         """How many jobs, and their price, for each reason, in the order of the reasons."""
-        counts = Counter(line.planned.reason for line in self.lines if not line.is_copy)
-        prices: Counter[Reason] = Counter()
-        for line in self.lines:
-            prices[line.planned.reason] += line.price_usd_micros
+        counts, prices = self.sums.counts, self.sums.usd_micros
         return {reason: (counts[reason], prices[reason]) for reason in Reason if counts[reason]}
-
-
-def lines_of(plans: Sequence[tuple[str, Sequence[Planned]]], has_clip: Collection[str]) -> list[Line]:
-    """Every job of the plans; of equal requests the first is bought and the others are copies.
-
-    Args:
-        plans: by batch.
-        has_clip: fingerprints of which the queue has a clip.
-    """
-    bought: set[str] = set()
-    lines: list[Line] = []
-    for batch, plan in plans:
-        for planned in plan:
-            fingerprint = planned.spec.fingerprint
-            is_new_take = planned.known is not None and planned.known.revision.take > 1
-            buys = planned.reason in BUYS
-            is_copy = buys and not is_new_take and (fingerprint in has_clip or fingerprint in bought)
-            if buys:
-                bought.add(fingerprint)
-            lines.append(Line(batch, planned, is_copy))
-    return lines
 
 
 def merged(forecasts: Sequence[Forecast]) -> Forecast:
     """Forecasts of several queues, run one after another, as one."""
     in_time = [one.in_time for one in forecasts if one.in_time is not None]
+    queues = [lines for one in forecasts for lines in one.queues]
     return Forecast(
-        lines=[line for one in forecasts for line in one.lines],
+        queues=queues,
+        sums=forecasts[0].sums if len(forecasts) == 1 else sums_of(line for lines in queues for line in lines),
         caps=[cap for one in forecasts for cap in one.caps],
         reruns=[rerun for one in forecasts for rerun in one.reruns],
         duration_s=sum(one.duration_s for one in forecasts),
@@ -160,22 +245,30 @@ def pace_of(limits: Limits) -> str:
     return f"{limits.concurrency} clips at once and {limits.per_minute} a minute (`limits: tier`)"
 
 
-def price_by_batch(lines: Sequence[Line]) -> dict[str, int]:
-    """What the jobs of each batch would cost, in micro-dollars, by its name."""
-    prices: Counter[str] = Counter()
-    for line in lines:
-        prices[line.batch] += line.price_usd_micros
-    return dict(prices)
-
-
-def duration_s(kinds: Sequence[Latency], limits: Limits) -> float:
+def duration_s(kinds: Iterable[Latency], limits: Limits) -> float:
     """How long predictions of these latencies take under the limits, roughly: the slots' work or the starts, then a tail."""
-    if not kinds:
+    counts = Counter(kinds)
+    if not counts:
         return 0.0
-    means = [one.median_s * math.exp(one.sigma**2 / 2) for one in kinds]
-    work_s = sum(means) / limits.concurrency
-    starts_s = (len(kinds) - 1) / limits.per_minute * 60
-    return max(work_s, starts_s) + max(means)
+    work_s = sum(_mean_s(kind) * count for kind, count in counts.items())
+    return _needed_s(work_s, counts.total(), max(map(_mean_s, counts)), limits)
+
+
+def durations_s(kinds: Iterable[Latency], limits: Limits) -> Iterator[float]:
+    """The same for the first of them, the first two, and so on."""
+    work_s = longest_s = 0.0
+    for count, kind in enumerate(kinds, start=1):
+        mean_s = _mean_s(kind)
+        work_s, longest_s = work_s + mean_s, max(longest_s, mean_s)
+        yield _needed_s(work_s, count, longest_s, limits)
+
+
+def _mean_s(kind: Latency) -> float:
+    return kind.median_s * math.exp(kind.sigma**2 / 2)
+
+
+def _needed_s(work_s: float, count: int, longest_s: float, limits: Limits) -> float:
+    return max(work_s / limits.concurrency, (count - 1) / limits.per_minute * 60) + longest_s
 
 
 def charged_range(prices_usd_micros: Sequence[int], failing: float, max_attempts: int, seed: int) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from batchrun.manifest.jobs import JobSpec
 from batchrun.queue.records import Took
 from batchrun.run.polling import Latency, latency_of
 
@@ -40,6 +41,10 @@ class Latencies:
             known.next_place = (took.place + 1) % PLACES
         for kind in self._known:
             self._look_again(kind)
+
+    def each(self, specs: Iterable[JobSpec]) -> Iterator[Latency]:
+        """How long the prediction of each of these jobs takes."""
+        return (self.of(ClipKind(spec.model, spec.duration_s)) for spec in specs)
 
     def of(self, kind: ClipKind) -> Latency:
         """How long the next ones will take."""

@@ -41,13 +41,13 @@ class Today:
     """Why something of it is not known."""
 
 
-async def ask_today(base_url: str, key: str, wanted: Sequence[JobSpec], clock: Clock) -> Today:
+async def ask_today(base_url: str, key: str, samples: Sequence[JobSpec], clock: Clock) -> Today:
     """Price and balance, within a bound; whatever is wrong with the provider is an answer as well."""
     quotes: list[Quote] = []
     try:
         async with clock.timeout(_ANSWER_S), Http(base_url, key, clock) as http:
             client = Client(http, clock)
-            quotes, halt = await ask_quotes(client, wanted)
+            quotes, halt = await ask_quotes(client, samples)
             return Today(quotes, None, halt.message) if halt else Today(quotes, await client.balance())
     except (NotAllowedError, ProviderError) as error:
         return Today(quotes, None, str(error))
@@ -55,14 +55,13 @@ async def ask_today(base_url: str, key: str, wanted: Sequence[JobSpec], clock: C
         return Today(quotes, None, f"no answer within {_ANSWER_S:.0f} s")
 
 
-async def ask_quotes(client: Client, wanted: Sequence[JobSpec]) -> tuple[list[Quote], Halt | None]:
-    """The quote of each kind of clip, as far as there are answers; and why nothing may be bought: a refused key.
+async def ask_quotes(client: Client, samples: Sequence[JobSpec]) -> tuple[list[Quote], Halt | None]:
+    """The quote of each kind of clip by a sample of the least price agreed to, as far as there are answers; and why nothing may be bought: a refused key.
 
     Without an answer the price list stands, and the caps hold at its prices.
     """
     quotes: list[Quote] = []
-    dearest_first = sorted(wanted, key=lambda spec: -spec.price_usd_micros)  # the last of a kind is the least agreed to
-    for spec in {(spec.model, spec.duration_s): spec for spec in dearest_first}.values():
+    for spec in samples:
         inputs = {"prompt": spec.prompt, "duration": spec.duration_s, "image": spec.image_url or "picture.jpg"}
         try:
             quoted = await client.price(spec.model, inputs)

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.errors import StorageError, UsageError
 from batchrun.manifest.jobs import Batch
-from batchrun.plan import Planned, Reason, Selection, intakes, make_plan
+from batchrun.plan import Plan, Selection, intakes
 from batchrun.queue.intake import StalePlanError
 from batchrun.queue.records import KnownBatch
 from batchrun.queue.store import Queue
-from batchrun.run.consent import Rerun, agreed, asked_only, is_rerun
+from batchrun.run.consent import Rerun, agreed, asked_only
+from batchrun.run.planning import plan_of
 from batchrun.run.terms import Options
 
 _PLANS = 5
@@ -26,7 +26,7 @@ class _Planned:
     """What the queue knows of a batch, and the plan by it."""
 
     known: KnownBatch
-    plan: Sequence[Planned]
+    plan: Plan
 
 
 class Reading:
@@ -47,7 +47,7 @@ class Reading:
         for batch in batches:
             self._plans[batch.name] = await self._plan(batch)
 
-    async def swap_in(self, batch: Batch) -> tuple[int, list[Planned]]:
+    async def swap_in(self, batch: Batch) -> tuple[int, Plan]:
         """Put the reading in place; plan again when another run has read the manifest meanwhile.
 
         Returns:
@@ -59,31 +59,23 @@ class Reading:
         for _ in range(_PLANS):
             known, plan = self._plans[batch.name].known, await self._wanted(batch)
             self._plans[batch.name] = _Planned(known, plan)
-            reruns = [one.known.job_id for one in plan if one.known is not None and (is_rerun(one) or _goes_on(one))]
             with suppress(StalePlanError):
-                moves = intakes(plan, self._queue.stored_path)
-                return await self._queue.swap_generation(batch, known, moves, reruns), plan
+                return await self._queue.manifests.swap_in(batch, known, intakes(plan)), plan
             self._plans[batch.name] = await self._plan(batch)
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
 
     async def _plan(self, batch: Batch) -> _Planned:
-        known = await self._queue.known_batch(batch.name)
+        known = await self._queue.manifests.known(batch.name)
         _check_same_manifest(batch, known.manifest)
-        is_free, most = self._options.kind != "paid", batch.limits.max_attempts
-        work = partial(make_plan, batch.jobs, known.jobs, self._clock.now_ms(), max_attempts=most, is_free=is_free)
-        return _Planned(known, await asyncio.to_thread(work))
+        is_free = self._options.kind != "paid"
+        return _Planned(known, await plan_of(self._queue, batch, known, self._clock.now_ms(), is_free=is_free))
 
-    async def _wanted(self, batch: Batch) -> list[Planned]:
+    async def _wanted(self, batch: Batch) -> Plan:
         plans = {name: one.plan for name, one in self._plans.items()}
         if self._options.kind != "paid":
-            return list(plans[batch.name])
-        plan = asked_only(plans, self._selection)[batch.name]
+            return plans[batch.name]
+        plan = (await asyncio.to_thread(asked_only, plans, self._selection))[batch.name]
         return await agreed(self._queue, self._clock, batch, plan, self._options.agree, self._asked)
-
-
-def _goes_on(planned: Planned) -> bool:
-    """Its other clip was bought by a run that was allowed to; should the attempt fail, this run may try again."""
-    return planned.reason is Reason.IN_FLIGHT and planned.known is not None and planned.known.unagreed
 
 
 def _check_same_manifest(batch: Batch, known: Path | None) -> None:

@@ -28,7 +28,6 @@ from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.poller import Poller
-from batchrun.run.polling import Latency
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.quotes import ask_quotes, halt_of_quotes, prices_of
 from batchrun.run.reading import Reading
@@ -145,9 +144,7 @@ class Session:
         result.signal_number = self._stop.signal_number
         if pool.halts or self._stop.drain.is_set() or is_last:
             return False
-        in_flight = any(
-            planned.reason is Reason.CHANGED_IN_FLIGHT for plan in result.plans.values() for planned in plan
-        )
+        in_flight = any(plan.counts[Reason.CHANGED_IN_FLIGHT] for plan in result.plans.values())
         ended = any(pool.endings.get(ending, 0) for ending in (Ending.DONE, Ending.FAILED, Ending.REJECTED))
         return (in_flight and ended) or pool.endings.get(Ending.OUTDATED, 0) > 0
 
@@ -183,7 +180,7 @@ class Session:
             result.plans[batch.name] = plan
             self._batches[batch_id] = batch
             tools.sidecars.wanted[batch_id] = batch.sidecar
-            scopes.append(ClaimScope(batch_id, ANY_PRICE, min(spec.price_usd_micros for spec in batch.jobs)))
+            scopes.append(ClaimScope(batch_id, ANY_PRICE, plan.cheapest_usd_micros or 0))
             if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
                 guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
                 tools.starter.balances[batch_id] = guard
@@ -191,7 +188,7 @@ class Session:
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
-        asked = asked_of(result.plans, selection)
+        asked = await asyncio.to_thread(asked_of, result.plans, selection)
         result.is_selection = not asked.is_all
         if await self._quote(client, pool, asked):
             self._say_plan(tools, result, asked, limits)
@@ -208,19 +205,18 @@ class Session:
 
     def _say_plan(self, tools: Tools, result: Result, asked: Asked, limits: Limits) -> None:
         to_buy = asked.to_buy
-        rest = sum(planned.reason in _COLLECTS for plan in result.plans.values() for planned in plan)
+        rest = sum(plan.counts[reason] for plan in result.plans.values() for reason in _COLLECTS)
         if self._options.deadline_ms is not None:
-            kinds = [self._latency(tools, one.spec.model, one.spec.duration_s) for one in to_buy]
+            kinds = tools.poller.latencies.each(to_buy.in_order())
             text = ready_in_time(kinds, limits, self._clock.now_ms(), self._options.deadline_ms)
             tools.observer(Event(Kind.NOTE, detail=text))
-        price = sum(planned.spec.price_usd_micros for planned in to_buy)
-        tools.observer(Event(Kind.PLANNED, count=len(to_buy) + rest, usd_micros=price))
+        tools.observer(Event(Kind.PLANNED, count=to_buy.count + rest, usd_micros=to_buy.usd_micros))
 
     async def _quote(self, client: Client, pool: Pool, asked: Asked) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
         if self._options.kind != "paid":
             return True
-        quotes, halt = await ask_quotes(client, [planned.spec for planned in asked.to_buy])
+        quotes, halt = await ask_quotes(client, asked.to_buy.samples)
         self._prices = prices_of(quotes)
         halt = halt or halt_of_quotes(quotes)
         if halt is not None:
@@ -318,9 +314,6 @@ class Session:
         tools.reconciler.look()  # it may be pausing by the numbers from before
         tools.poller.stuck_after_s = limits.stuck_after_s
         pool.ahead = min(limits.concurrency, _MAX_AHEAD)
-
-    def _latency(self, tools: Tools, model: str, duration_s: int) -> Latency:
-        return tools.poller.latencies.of(ClipKind(model, duration_s))
 
     def _price(self, job: Job) -> int:
         if self._options.kind != "paid":

@@ -9,7 +9,7 @@ from typing import Any
 from batchrun.errors import URGENCY, ExitCode, most_urgent
 from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
-from batchrun.plan import Planned, Reason
+from batchrun.plan import Reason
 from batchrun.queue.failures import PERSON_KINDS
 from batchrun.queue.records import Balance
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
@@ -22,7 +22,6 @@ from batchrun.run.tools import Ending
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
 _SHOWN_PROBLEMS = 20
-_STAND = (Reason.NOT_AGREED, Reason.NOT_ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +108,11 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
                 found[_LATER, kind] += count
     if twins and not any(code is ExitCode.NEEDS_PERSON for code, _ in found):
         found[ExitCode.NEEDS_PERSON, "twin"] += twins  # what keeps it is a job of another manifest
-    unagreed = sum(planned.reason is Reason.NOT_AGREED for plan in result.plans.values() for planned in plan)
+    unagreed = sum(plan.counts[Reason.NOT_AGREED] for plan in result.plans.values())
     if unagreed:
         found[ExitCode.NEEDS_PERSON, "rerun_not_agreed"] += unagreed
-    lost = (
-        0
-        if result.is_selection
-        else sum(planned.reason is Reason.OUTPUT_LOST for plan in result.plans.values() for planned in plan)
-    )
-    if lost:
+    lost = sum(plan.counts[Reason.OUTPUT_LOST] for plan in result.plans.values())
+    if lost and not result.is_selection:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += lost
     return list(found.items())
 
@@ -145,19 +140,14 @@ def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
     counts = {state.value: view.counts.get(state, 0) for state in JobState}
     before = 0
     if result is not None:
-        plan = result.plans.get(view.name, [])
-        before = sum(_was_done(planned) for planned in plan)
-        before = min(before, counts[JobState.DONE])
-        if view.name not in result.plans:  # nothing was read: only what this run collected is new
+        plan = result.plans.get(view.name)
+        if plan is not None:
+            before = min(plan.were_done, counts[JobState.DONE])
+        else:  # nothing was read: only what this run collected is new
             before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))
     counts[JobState.DONE] -= before
     ordered = {"done": counts.pop("done"), "up_to_date": before, **counts}
     return ordered | {"total": sum(ordered.values())}
-
-
-def _was_done(planned: Planned) -> bool:
-    is_done = planned.known is not None and planned.known.state is JobState.DONE
-    return planned.reason in (Reason.UP_TO_DATE, Reason.OUTPUT_LOST) or (planned.reason in _STAND and is_done)
 
 
 def problems_of(views: Sequence[BatchView]) -> list[Problem]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchrun.errors import BatchrunError
 from batchrun.manifest.jobs import Batch, Limits, SkippedRows
-from batchrun.plan import Planned, Selection
+from batchrun.plan import Plan, Selection
 from batchrun.queue.records import Balance, Cap, Scope
 from batchrun.queue.views import BatchView
 from batchrun.run.consent import Agree
@@ -63,7 +63,7 @@ class Result:
 
     run_id: str
     batches: list[BatchView] = field(default_factory=list)
-    plans: dict[str, list[Planned]] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
     """By batch name."""
     caps: list[CapView] = field(default_factory=list)
     balance: Balance = field(default_factory=Balance)

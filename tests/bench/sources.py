@@ -39,7 +39,8 @@ print(len(jobs) / took, (kib("VmHWM:") - before) * 1024 / len(jobs))
 """
 
 
-def _write(folder: Path, rows: int) -> Path:
+def write_table(folder: Path, rows: int) -> Path:
+    """A table of products and its manifest."""
     table = folder / "products.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -53,7 +54,7 @@ def _write(folder: Path, rows: int) -> Path:
 
 def rows_a_second(folder: Path, rows: int = ROWS) -> dict[str, float]:
     """The same file by `csv.reader` alone, and as checked jobs in a new process."""
-    table = _write(folder, rows)
+    table = write_table(folder, rows)
     begin = time.perf_counter()
     with table.open(newline="", encoding="utf-8") as file:
         assert sum(1 for _ in csv.reader(file)) == rows + 1

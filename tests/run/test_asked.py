@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,10 +211,10 @@ def test_how_many_will_be_ready_is_never_more_than_there_are(jobs: int, slots: i
 def test_a_limit_takes_the_highest_priorities(jobs: Sequence[tuple[int, Reason]], limit: int) -> None:
     base = spec("a", Path("videos"))
     plan = [
-        Planned(replace(base, key=f"j{at}", priority=priority, position=at), reason, None)
+        Planned(base._replace(key=f"j{at}", priority=priority, position=at), reason, None)
         for at, (priority, reason) in enumerate(jobs)
     ]
-    kept = select({"x": plan}, Selection(limit=limit))["x"]
+    kept = list(select({"x": plan}, Selection(limit=limit))["x"])
     buys = [one for one in plan if one.reason is Reason.NEW]
     assert len(kept) == min(limit, len(buys))
     assert all(one in buys for one in kept)

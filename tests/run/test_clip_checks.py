@@ -34,7 +34,7 @@ def warnings_of(result: Result) -> dict[str, tuple[str, ...]]:
 async def jobs_of(shop: Shop) -> dict[str, JobView]:
     queue = await Queue.open(shop.queue_path, StillClock(), kind="paid", origin=None, create=False)
     try:
-        return {job.key: job for batch in await queue.batches() for job in await queue.jobs(batch.batch_id)}
+        return {job.key: job for batch in await queue.batches() async for job in queue.jobs(batch.batch_id)}
     finally:
         await queue.close()
 

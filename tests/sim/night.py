@@ -22,6 +22,7 @@ from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.outputs import OUTPUT_FAULTS
 from batchrun.emulator.world import Account, Task, World
+from batchrun.manifest.fingerprint import Content, fingerprint
 from batchrun.manifest.jobs import ID_MARK, Batch, Caps, Checks, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
 from batchrun.provider.urls import origin_of
@@ -396,25 +397,7 @@ class Watch:
 def make_batch(folder: Path, count: int, scenario: Scenario) -> Batch:
     """A manifest's reading: some pictures, many prompts, some clips of 10 s."""
     pictures = [_picture(folder, number) for number in range(PICTURES)]
-    jobs = tuple(
-        JobSpec(
-            key=f"job-{at:06}",
-            position=at,
-            prompt=f"It turns {at // 2 if scenario.twins else at}",
-            negative_prompt="",
-            guidance_hundredths=50,
-            duration_s=10 if at % 7 == 3 else 5,
-            image_path=pictures[_look_of(at, scenario)][0],
-            image_url=None,
-            picture=pictures[_look_of(at, scenario)][1],
-            priority=at % 3,
-            tags=(),
-            output_pattern=str(folder / "videos" / f"{ID_MARK}.mp4"),
-            price_usd_micros=500_000 if at % 7 == 3 else 250_000,
-            model=MODEL,
-        )
-        for at in range(count)
-    )
+    jobs = tuple(_job(folder, at, *pictures[_look_of(at, scenario)], scenario) for at in range(count))
     limits = Limits(
         concurrency=scenario.concurrency,
         per_minute=scenario.per_minute,
@@ -425,6 +408,28 @@ def make_batch(folder: Path, count: int, scenario: Scenario) -> Batch:
     caps = Caps(budget_usd_micros=scenario.budget_usd_micros)
     return Batch(
         path=folder / "shop.yaml", name="shop", model=MODEL, limits=limits, caps=caps, jobs=jobs, checks=scenario.checks
+    )
+
+
+def _job(folder: Path, at: int, path: Path, picture: Picture, scenario: Scenario) -> JobSpec:
+    prompt = f"It turns {at // 2 if scenario.twins else at}"
+    duration_s = 10 if at % 7 == 3 else 5
+    return JobSpec(
+        key=f"job-{at:06}",
+        position=at,
+        prompt=prompt,
+        negative_prompt="",
+        guidance_hundredths=50,
+        duration_s=duration_s,
+        image_path=path,
+        image_url=None,
+        picture=picture,
+        priority=at % 3,
+        tags=(),
+        output_pattern=str(folder / "videos" / f"{ID_MARK}.mp4"),
+        price_usd_micros=duration_s * 50_000,
+        model=MODEL,
+        fingerprint=fingerprint(Content(MODEL, prompt, "", 50, duration_s, picture.sha256, None)),
     )
 
 

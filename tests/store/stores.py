@@ -3,17 +3,18 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC
 from itertools import count
 from pathlib import Path
 
+from batchrun.manifest.fingerprint import Content, fingerprint
 from batchrun.manifest.jobs import ID_MARK, Batch, Caps, JobSpec, Limits
 from batchrun.manifest.pictures import Picture
-from batchrun.plan import intakes, make_plan
+from batchrun.plan import intakes
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import Cap, Job, Pace, Scope, SubmitRequest
 from batchrun.queue.store import Queue
+from batchrun.run.planning import plan_of
 from tests.clocks import StillClock
 
 ANY_PRICE = 2**60
@@ -28,6 +29,7 @@ def new_id() -> str:
 def spec(
     key: str, folder: Path, *, prompt: str = "x", price: int = 250_000, priority: int = 0, position: int = 0
 ) -> JobSpec:
+    model, sha256 = "kwaivgi/kling-v1.6-i2v-standard", hashlib.sha256(key.encode()).hexdigest()
     return JobSpec(
         key=key,
         position=position,
@@ -37,17 +39,18 @@ def spec(
         duration_s=5,
         image_path=folder / f"{key}.png",
         image_url=None,
-        picture=Picture(hashlib.sha256(key.encode()).hexdigest(), 1, 400, 400, "image/png"),
+        picture=Picture(sha256, 1, 400, 400, "image/png"),
         priority=priority,
         tags=(),
         output_pattern=str(folder / "out" / f"{ID_MARK}.mp4"),
         price_usd_micros=price,
-        model="kwaivgi/kling-v1.6-i2v-standard",
+        model=model,
+        fingerprint=fingerprint(Content(model, prompt, "", 50, 5, sha256, None)),
     )
 
 
 def batch(folder: Path, specs: list[JobSpec], name: str = "shop") -> Batch:
-    placed = tuple(replace(one, position=at) for at, one in enumerate(specs))
+    placed = tuple(one._replace(position=at) for at, one in enumerate(specs))
     limits = Limits(concurrency=1, per_minute=1)
     return Batch(path=folder / f"{name}.yaml", name=name, model=specs[0].model, limits=limits, caps=Caps(), jobs=placed)
 
@@ -64,9 +67,9 @@ async def opened(folder: Path, clock: StillClock, name: str = "queue.db") -> Asy
 
 async def take_in(queue: Queue, one: Batch) -> ClaimScope:
     """Read a batch into the queue as a run does."""
-    known = await queue.known_batch(one.name)
-    plan = make_plan(one.jobs, known.jobs, queue._clock.now_ms())
-    batch_id = await queue.swap_generation(one, known, intakes(plan, queue.stored_path))
+    known = await queue.manifests.known(one.name)
+    plan = await plan_of(queue, one, known, queue._clock.now_ms(), is_free=True)
+    batch_id = await queue.manifests.swap_in(one, known, intakes(plan))
     return ClaimScope(batch_id, ANY_PRICE)
 
 

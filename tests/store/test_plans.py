@@ -14,13 +14,16 @@ HOT = [
     "claimable_paid",
     "claimable_queued",
     "clips",
+    "clips_of_requests",
     "count_unknown",
     "insert_attempt",
+    "known_jobs",
     "last_day",
     "ledger_adjust",
     "ledger_move",
     "ledger_of",
     "ledger_since",
+    "list_jobs",
     "open_attempts",
     "late_attempts",
     "open_submits",
@@ -34,11 +37,15 @@ HOT = [
     "record_latency",
     "recent_starts",
     "release_all",
+    "state_counts",
     "take_lease",
+    "trouble_counts",
     "twins",
+    "warned_jobs",
 ]
-SMALL = {"l", "b", "runs", "batches", "latencies", "m", "max"}
-"""Tables that do not grow with the jobs: runs, batches and the ring of latencies, under the names that statements give them."""
+SMALL = {"l", "b", "runs", "batches", "latencies", "m", "max", "k", "w"}
+"""Tables that do not grow with the jobs: runs, batches, the ring of latencies and lists that are handed in, under the names that
+statements give them."""
 
 
 @pytest.mark.parametrize("name", HOT)
@@ -53,3 +60,20 @@ async def test_no_table_is_walked(tmp_path: Path, name: str) -> None:
     walks = [step for step in plan if step.startswith("SCAN") and "USING" not in step]
     large = [step for step in walks if step.split()[1] not in SMALL and "CONSTANT" not in step]
     assert [step for step in large if not step.startswith("SCAN (subquery")] == []  # each with a LIMIT of its own
+
+
+async def test_who_looks_at_a_large_queue_finds_its_own_index(tmp_path: Path) -> None:
+    async with opened(tmp_path, StillClock()) as queue:
+        await take_in(queue, batch(tmp_path, [spec("a", tmp_path)]))
+    wanted = {
+        "state_counts": "COVERING INDEX jobs_by_state",
+        "trouble_counts": "jobs_not_fine",
+        "warned_jobs": "jobs_warned",
+    }
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    for name, index in wanted.items():
+        sql = statements()[name]
+        names = set(re.findall(r":(\w+)", sql))
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names, 1))]
+        assert any(f"{index} " in step for step in plan), (name, plan)
+    connection.close()

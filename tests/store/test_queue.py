@@ -245,10 +245,10 @@ async def test_a_job_that_changed_is_not_bought_with_its_old_text(
 
 async def test_a_plan_that_another_reading_overtook_is_made_again(queue: Queue, tmp_path: Path) -> None:
     one = batch(tmp_path, [spec("a", tmp_path)])
-    seen = await queue.known_batch("shop")
+    seen = await queue.manifests.known("shop")
     await take_in(queue, one)
     with pytest.raises(StalePlanError):
-        await queue.swap_generation(one, seen, intakes(make_plan(one.jobs, seen.jobs, 0), queue.stored_path))
+        await queue.manifests.swap_in(one, seen, intakes(make_plan(one.jobs, {}, 0)))
 
 
 async def test_a_finished_run_gives_everything_back(queue: Queue, tmp_path: Path, clock: StillClock) -> None:

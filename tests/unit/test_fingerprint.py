@@ -1,5 +1,7 @@
 """The fingerprint is fixed for ever: a change here would make every catalog buy everything again."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -67,3 +69,28 @@ def test_normal_text_is_a_fixed_point(text: str) -> None:
 def test_a_picture_is_a_file_or_a_url() -> None:
     with pytest.raises(ValueError, match="either"):
         fingerprint(replace(CONTENT, image_url="https://x.example/a.png"))
+
+
+@given(st.text(), st.text(), st.integers(0, 100), st.sampled_from([5, 10]), st.text(min_size=1), st.booleans())
+def test_it_is_the_digest_of_canonical_json(  # all that is sent
+    prompt: str,
+    negative: str,
+    guidance: int,
+    duration_s: int,
+    image: str,
+    is_file: bool,  # noqa: FBT001  # drawn
+) -> None:
+    content = Content(
+        "a/model", prompt, negative, guidance, duration_s, image if is_file else None, None if is_file else image
+    )
+    payload = {
+        "v": 1,
+        "model": "a/model",
+        "prompt": normal_text(prompt),
+        "negative_prompt": normal_text(negative),
+        "guidance_hundredths": guidance,
+        "duration_s": duration_s,
+        "image": {"sha256": image} if is_file else {"url": image},
+    }
+    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert fingerprint(content) == hashlib.sha256(canonical.encode("ascii")).hexdigest()

@@ -47,83 +47,111 @@ VALUES (:name, :manifest, :campaign, :checks, 0, :now_ms) RETURNING batch_id;
 UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign, checks = :checks
 WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generation;
 
--- What the queue knows of a batch's jobs, for the plan.
+-- What the queue knows of some jobs of a batch, for the plan.
 -- name: known_jobs
-SELECT j.job_id, j.key, j.state, j.output_path, j.file_sha256, j.placed_sha256, j.failure_kind, j.failure_message, j.revision_id,
-       r.fingerprint, r.fp_version, r.model, r.prompt, r.negative_prompt, r.guidance_hundredths, r.duration_s,
-       r.image_sha256, r.image_url, r.take,
-       a.output_url, a.finished_ms AS attempt_finished_ms,
+SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
+       r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms,
        j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
           SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
           AND coalesce(t.code, 0) <> 1407) AS failed_attempts
-FROM jobs j
+FROM json_each(:keys) k
+CROSS JOIN jobs j ON j.batch_id = :batch_id AND j.key = k.value
 JOIN revisions r ON r.revision_id = j.revision_id
-LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
-WHERE j.batch_id = :batch_id;
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id;
+
+-- The folders of a batch's finished clips: each path up to its last slash.
+-- name: finished_folders
+SELECT rtrim(output_path, replace(output_path, '/', '')) AS folder, count(*) AS jobs FROM jobs
+WHERE batch_id = :batch_id AND state = 'done' GROUP BY folder;
+
+-- The rows of one reading, before they are put in place; `place` is their order.
+-- name: make_incoming
+CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
+    place INTEGER PRIMARY KEY, move TEXT, rerun INTEGER, job_id INTEGER, old_revision_id INTEGER, take INTEGER, key TEXT,
+    priority INTEGER, position INTEGER, price_usd_micros INTEGER, tags TEXT, image_path TEXT, output_path TEXT,
+    output_key TEXT, fingerprint TEXT, fp_version INTEGER, model TEXT, prompt TEXT, negative_prompt TEXT,
+    guidance_hundredths INTEGER, duration_s INTEGER, image_url TEXT, image_sha256 TEXT);
+
+-- name: empty_incoming
+DELETE FROM incoming;
+
+-- name: add_incoming
+INSERT INTO incoming (move, rerun, job_id, old_revision_id, take, key, priority, position, price_usd_micros, tags, image_path,
+    output_path, output_key, fingerprint, fp_version, model, prompt, negative_prompt, guidance_hundredths, duration_s,
+    image_url, image_sha256)
+VALUES (:move, :rerun, :job_id, :old_revision_id, :take, :key, :priority, :position, :price_usd_micros, :tags, :image_path,
+    :output_path, :output_key, :fingerprint, :fp_version, :model, :prompt, :negative_prompt, :guidance_hundredths,
+    :duration_s, :image_url, :image_sha256);
 
 -- Whose file a path is already.
--- name: output_owner
-SELECT b.name AS batch, j.key FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
-WHERE j.output_key = :output_key AND NOT (j.batch_id = :batch_id AND j.key = :key);
+-- name: taken_output
+SELECT i.key, i.output_path, b.name AS batch, j.key AS owner FROM incoming i
+CROSS JOIN jobs j ON j.output_key = i.output_key JOIN batches b ON b.batch_id = j.batch_id
+WHERE NOT (j.batch_id = :batch_id AND j.key = i.key) ORDER BY i.place LIMIT 1;
 
--- name: next_job_id
-SELECT coalesce(max(job_id), 0) + 1 AS next_id FROM jobs;
+-- name: last_ids
+SELECT (SELECT coalesce(max(job_id), 0) FROM jobs) AS job_id,
+       (SELECT coalesce(max(revision_id), 0) FROM revisions) AS revision_id;
 
--- name: next_revision_id
-SELECT coalesce(max(revision_id), 0) + 1 AS next_id FROM revisions;
+-- A changed job that another run holds, or that is in flight by now, gets its new revision at a later reading.
+-- name: hold_back
+UPDATE incoming SET move = 'outdate' WHERE move = 'revise' AND NOT EXISTS (
+    SELECT 1 FROM jobs j WHERE j.job_id = incoming.job_id AND j.revision_id = incoming.old_revision_id
+      AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = j.lease_run_id AND l.lease_until_ms >= :now_ms)
+      AND j.state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled'));
 
--- name: insert_revision
+-- Revisions before jobs: so each deferred reference is found by an index; the other way round every row scans the jobs.
+-- name: add_revisions
 INSERT INTO revisions (revision_id, job_id, take, fingerprint, fp_version, model, prompt, negative_prompt,
     guidance_hundredths, duration_s, image_url, image_sha256, created_ms)
-VALUES (:revision_id, :job_id, :take, :fingerprint, :fp_version, :model, :prompt, :negative_prompt,
-    :guidance_hundredths, :duration_s, :image_url, :image_sha256, :now_ms);
+SELECT :revisions_before + place, coalesce(job_id, :jobs_before + place), take, fingerprint, fp_version, model, prompt,
+    negative_prompt, guidance_hundredths, duration_s, image_url, image_sha256, :now_ms
+FROM incoming WHERE move IN ('add', 'revise') ORDER BY place;
 
--- name: insert_job
+-- name: add_jobs
 INSERT INTO jobs (job_id, batch_id, key, state, revision_id, priority, position, price_usd_micros,
     tags, image_path, output_path, output_key, generation, changed_ms)
-VALUES (:job_id, :batch_id, :key, 'queued', :revision_id, :priority, :position, :price_usd_micros,
-    :tags, :image_path, :output_path, :output_key, :generation, :now_ms);
+SELECT :jobs_before + place, :batch_id, key, 'queued', :revisions_before + place, priority, position, price_usd_micros,
+    tags, image_path, output_path, output_key, :generation, :now_ms
+FROM incoming WHERE move = 'add' ORDER BY place;
 
--- A job that is as it was: only what costs nothing follows the manifest.
--- name: keep_job
-UPDATE jobs SET priority = :priority, position = :position, tags = :tags, generation = :generation,
-    image_path = :image_path, not_before_ms = 0, outdated = :outdated,
-    price_usd_micros = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :price_usd_micros
-        ELSE price_usd_micros END,
-    output_path = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :output_path ELSE output_path END,
-    output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN :output_key ELSE output_key END
-WHERE job_id = :job_id;
-
--- A job that is not in flight, and that no living run holds, may get a new revision.
--- name: revisable
-SELECT job_id FROM jobs
-WHERE job_id = :job_id AND revision_id = :old_revision_id
-  AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
-  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
-
--- A changed job that is not in flight starts over with its new revision.
--- name: requeue_revised
-UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
+-- A changed job starts over with its new revision.
+-- name: revise_jobs
+UPDATE jobs SET state = 'queued', revision_id = :revisions_before + i.place, attempt_id = NULL,
     not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
     file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, rerun_by = NULL, changed_ms = :now_ms
-WHERE job_id = :job_id AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
+FROM incoming i WHERE i.move = 'revise' AND jobs.job_id = i.job_id
+  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
 
--- It has a clip already, and this run may buy another one.
--- name: allow_rerun
-UPDATE jobs SET rerun_by = :run_id WHERE job_id = :job_id AND outdated = 0;
-
--- A job that failed for a passing reason may be tried again.
--- name: requeue_failed
+-- Jobs that failed for a passing reason may be tried again.
+-- name: retry_jobs
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
     finished_ms = NULL, changed_ms = :now_ms
-WHERE job_id = :job_id AND revision_id = :revision_id AND state = 'failed' RETURNING job_id;
+FROM incoming i WHERE i.move = 'retry' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
+  AND state = 'failed';
 
--- A done job whose file is gone is fetched again: it is paid for.
--- name: refetch_done
+-- Done jobs whose file is gone are fetched again: they are paid for.
+-- name: refetch_jobs
 UPDATE jobs SET state = 'downloading', finished_ms = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL,
     changed_ms = :now_ms
-WHERE job_id = :job_id AND revision_id = :revision_id AND state = 'done' AND attempt_id IS NOT NULL RETURNING job_id;
+FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
+  AND state = 'done' AND attempt_id IS NOT NULL;
+
+-- What costs nothing follows the manifest.
+-- name: keep_jobs
+UPDATE jobs SET priority = i.priority, position = i.position, tags = i.tags, generation = :generation,
+    image_path = i.image_path, not_before_ms = 0, outdated = i.move = 'outdate',
+    price_usd_micros = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.price_usd_micros
+        ELSE jobs.price_usd_micros END,
+    output_path = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.output_path ELSE jobs.output_path END,
+    output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.output_key ELSE jobs.output_key END
+FROM incoming i WHERE jobs.job_id = i.job_id;
+
+-- They have a clip already, and this run may buy another one.
+-- name: allow_reruns
+UPDATE jobs SET rerun_by = :run_id FROM incoming i
+WHERE i.rerun = 1 AND jobs.job_id = i.job_id AND outdated = 0;
 
 -- ---------------------------------------------------------------- claim: a lease on jobs that have none alive
 
@@ -226,10 +254,13 @@ SELECT * FROM (
     WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
       AND o.verdict <> 'done' LIMIT :count);
 
--- name: clips_of_request
-SELECT b.name AS batch, j.key, j.output_path, o.file_sha256, j.placed_sha256 = o.file_sha256 AS is_placed
-FROM outcomes o JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id
-WHERE o.fingerprint = :fingerprint AND o.verdict = 'done' LIMIT :count;
+-- The finished clips of some requests, a few of each.
+-- name: clips_of_requests
+SELECT o.fingerprint, b.name AS batch, j.key, j.output_path, o.file_sha256, j.placed_sha256 = o.file_sha256 AS is_placed
+FROM json_each(:fingerprints) w
+CROSS JOIN outcomes o ON o.fingerprint = w.value AND o.verdict = 'done' AND o.job_id IN (
+    SELECT x.job_id FROM outcomes x WHERE x.fingerprint = w.value AND x.verdict = 'done' LIMIT :count)
+JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id;
 
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
@@ -544,11 +575,22 @@ WHERE j.batch_id = :batch_id AND j.state IN ('queued', 'submitting', 'running', 
   AND (:chosen_by IS NULL OR j.chosen_by = :chosen_by)
 ORDER BY j.position, j.job_id LIMIT :count;
 
--- Jobs by state, by why they are not fine, and by whether the manifest still holds them.
+-- Jobs by state, and by the reading in which the manifest held them last: an index has it all.
 -- name: state_counts
+SELECT state, generation, count(*) AS jobs FROM jobs
+WHERE batch_id = :batch_id AND (:chosen_by IS NULL OR chosen_by = :chosen_by) GROUP BY state, generation;
+
+-- Those that have a reason not to be fine, by it.
+-- name: trouble_counts
 SELECT state, generation = :generation AS current, not_before_ms > :now_ms AS put_off, failure_kind, count(*) AS jobs
-FROM jobs WHERE batch_id = :batch_id AND (:chosen_by IS NULL OR chosen_by = :chosen_by)
+FROM jobs WHERE batch_id = :batch_id AND failure_kind > '' AND (:chosen_by IS NULL OR chosen_by = :chosen_by)
 GROUP BY state, generation = :generation, not_before_ms > :now_ms, failure_kind;
+
+-- The jobs in some states in the manifest's order, as one text.
+-- name: ordered_jobs
+SELECT json_group_array(job_id) AS job_ids FROM (
+    SELECT job_id FROM jobs WHERE batch_id = :batch_id AND state IN (SELECT value FROM json_each(:states))
+    ORDER BY position, job_id);
 
 -- name: list_jobs
 SELECT j.key, j.state, j.priority, j.tags, j.output_path, j.failure_kind, j.failure_message, j.changed_ms,
@@ -556,17 +598,26 @@ SELECT j.key, j.state, j.priority, j.tags, j.output_path, j.failure_kind, j.fail
        a.prediction_id, a.submitted_ms, a.status_word, a.attempt_id,
        (SELECT coalesce(sum(l.spent_usd_micros), 0) FROM ledger l JOIN attempts t ON t.attempt_id = l.attempt_id
         WHERE t.job_id = j.job_id) AS spent_usd_micros
-FROM jobs j JOIN revisions r ON r.revision_id = j.revision_id
+FROM json_each(:job_ids) w
+CROSS JOIN jobs j ON j.job_id = w.value
+JOIN revisions r ON r.revision_id = j.revision_id
 LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
-WHERE j.batch_id = :batch_id
-ORDER BY j.position, j.job_id;
+ORDER BY w.key;
 
--- Finished clips of which something is noted in a list of their facts (`$.warnings`, `$.not_shown`); beside each how many.
--- name: noted_jobs
-SELECT j.key, json_extract(j.file_facts, :list) AS notes, count(*) OVER () AS jobs
+-- Finished clips that are whole but look wrong; beside each how many there are.
+-- name: warned_jobs
+SELECT j.key, json_extract(j.file_facts, '$.warnings') AS notes, count(*) OVER () AS jobs
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
-WHERE j.batch_id = :batch_id AND j.state = 'done' AND j.generation = b.generation
-  AND json_extract(j.file_facts, :list || '[0]') IS NOT NULL
+WHERE j.batch_id = :batch_id AND +j.state = 'done' AND j.generation = b.generation
+  AND json_extract(j.file_facts, '$.warnings[0]') > ''
+ORDER BY j.position, j.job_id LIMIT :count;
+
+-- Previews that do not show all of what was asked for; beside each how many there are.
+-- name: not_shown_jobs
+SELECT j.key, json_extract(j.file_facts, '$.not_shown') AS notes, count(*) OVER () AS jobs
+FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
+WHERE j.batch_id = :batch_id AND +j.state = 'done' AND j.generation = b.generation
+  AND json_extract(j.file_facts, '$.not_shown[0]') > ''
 ORDER BY j.position, j.job_id LIMIT :count;
 
 -- name: not_fine_jobs
@@ -596,6 +647,23 @@ DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
     finished_ms = NULL, rerun_by = NULL, changed_ms = :now_ms
 WHERE job_id = :job_id AND state IN ('failed', 'cancelled') RETURNING job_id;
+
+-- A job that is not in flight, and that no living run holds, may get a new take.
+-- name: revisable
+SELECT job_id FROM jobs
+WHERE job_id = :job_id AND revision_id = :old_revision_id
+  AND NOT EXISTS (SELECT 1 FROM runs l WHERE l.run_id = lease_run_id AND l.lease_until_ms >= :now_ms)
+  AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
+
+-- It starts over with its new revision, as in `revise_jobs`.
+-- name: requeue_revised
+UPDATE jobs SET state = 'queued', revision_id = :revision_id, attempt_id = NULL,
+    not_before_ms = 0, failure_kind = NULL, failure_message = NULL, file_sha256 = NULL, file_bytes = NULL,
+    file_facts = NULL, finished_ms = NULL, lease_run_id = NULL, outdated = 0, rerun_by = NULL, changed_ms = :now_ms
+WHERE job_id = :job_id AND state IN ('queued', 'done', 'failed', 'rejected', 'lost', 'cancelled');
+
+-- name: next_revision_id
+SELECT coalesce(max(revision_id), 0) + 1 AS next_id FROM revisions;
 
 -- name: insert_take
 INSERT INTO revisions (revision_id, job_id, take, fingerprint, fp_version, model, prompt, negative_prompt,
