@@ -1,4 +1,4 @@
--- Version 9: what people look at of a large queue is counted without walking its jobs.
+-- Version 10: what people look at of a large queue is counted without walking its jobs.
 DROP INDEX jobs_by_state;
 CREATE INDEX jobs_by_state ON jobs (batch_id, state, generation, chosen_by);
 CREATE INDEX jobs_not_fine ON jobs (batch_id, failure_kind) WHERE failure_kind IS NOT NULL;
