@@ -19,9 +19,9 @@ from batchrun.clock import FastClock, SystemClock
 from batchrun.errors import UsageError
 from batchrun.manifest.catalogue import Tier, tiers
 from batchrun.manifest.jobs import ID_MARK, Batch, Caps, Checks
+from batchrun.manifest.spool import Spool
 from batchrun.plan import BUYS, Reason, Selection
 from batchrun.queue.records import Took
-from batchrun.run.consent import is_rerun
 from batchrun.run.forecast import CapForecast, Forecast, Line
 from batchrun.run.outlook import look_ahead
 from batchrun.run.terms import Options
@@ -176,12 +176,14 @@ async def rehearse(
 def due_of(forecast: Forecast) -> Due:
     """The jobs that the run would buy, or copy from one that it buys."""
     withheld = {rerun.batch for rerun in forecast.reruns}
-    bought = {line.planned.spec.fingerprint for line in forecast.to_buy}
-    due: list[Line] = []
+    bought = {
+        line.planned.spec.fingerprint for line in forecast.lines if line.planned.reason in BUYS and not line.is_copy
+    }
+    due: Spool[Line] = Spool()
     left_out: Counter[Reason] = Counter()
     for line in forecast.lines:
         planned = line.planned
-        if line.batch in withheld and is_rerun(planned) and not line.is_copy:
+        if line.batch in withheld and planned.is_rerun and not line.is_copy:
             left_out[Reason.NOT_AGREED] += 1
         elif planned.reason not in BUYS:
             left_out[planned.reason] += 1
@@ -194,11 +196,11 @@ def due_of(forecast: Forecast) -> Due:
 
 def _played(batches: Sequence[Batch], due: Due, caps: Sequence[CapForecast], folder: Path, terms: Terms) -> list[Batch]:
     """The manifests with the jobs that are due, what their caps have left, and clips in the rehearsal's folder."""
-    keys = {(line.batch, line.planned.spec.key) for line in due.lines}
     found: list[Batch] = []
     for batch in batches:
         pattern = str(folder / "videos" / batch.name / f"{ID_MARK}.mp4")
-        jobs = tuple(replace(one, output_pattern=pattern) for one in batch.jobs if (batch.name, one.key) in keys)
+        mine = (line.planned.spec for line in due.lines if line.batch == batch.name)
+        jobs = Spool(spec._replace(output_pattern=pattern) for spec in mine)
         checks = batch.checks if terms.renders else Checks.QUICK
         if jobs:
             found.append(replace(batch, jobs=jobs, caps=caps_left(batch, caps), checks=checks, sidecar=False))

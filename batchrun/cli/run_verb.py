@@ -80,7 +80,7 @@ def main(parsed: argparse.Namespace) -> int:
 class _Read:
     """What was read on the way, for the summary."""
 
-    batches: list[Batch] = field(default_factory=list)
+    batches: dict[Path, Batch] = field(default_factory=dict)
     stages: list[Rehearsed] = field(default_factory=list)
     """Of rehearsals."""
 
@@ -92,9 +92,10 @@ async def _main(parsed: argparse.Namespace, terms: Terms | None, clock: Clock) -
         read = _Read()
         result = summary.merged(await _run_all(parsed, terms, clock, log, read))
         played_s = machine.monotonic_s() - began_s
-        code = (
-            _report_rehearsal(parsed, result, read, played_s) if read.stages else _report(parsed, result, read.batches)
-        )
+        if read.stages:
+            code = _report_rehearsal(parsed, result, read, played_s)
+        else:
+            code = _report(parsed, result, [*read.batches.values()])
         if log is not None:
             usd = decimal_usd(result.run_balance.committed_usd_micros)
             log.say("ended", exit_code=code, count=result.bought, usd=usd, detail=str(result.problem or ""))

@@ -41,6 +41,7 @@ HOT = [
     "take_lease",
     "trouble_counts",
     "twins",
+    "not_shown_jobs",
     "warned_jobs",
 ]
 SMALL = {"l", "b", "runs", "batches", "latencies", "m", "max", "k", "w"}
@@ -69,6 +70,7 @@ async def test_who_looks_at_a_large_queue_finds_its_own_index(tmp_path: Path) ->
         "state_counts": "COVERING INDEX jobs_by_state",
         "trouble_counts": "jobs_not_fine",
         "warned_jobs": "jobs_warned",
+        "not_shown_jobs": "jobs_not_shown",
     }
     connection = sqlite3.connect(tmp_path / "queue.db")
     for name, index in wanted.items():
