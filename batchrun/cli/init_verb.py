@@ -14,6 +14,9 @@ _PICTURES = (".jpg", ".jpeg", ".png")
 _ID = ("sku", "id", "handle", "article", "product_id", "code")
 _IMAGE = ("image_url", "image", "picture", "photo", "image_link", "img", "url", "file")
 _TEXT = ("title", "name", "product", "description")
+_PROMPT = ("prompt", "motion")
+_DURATION = ("duration", "duration_s", "seconds")
+"""A column of these names is taken when it says 5 or 10 as far as one can see."""
 _HEAD_BYTES = 65_536
 _MANIFEST = """\
 version: 1
@@ -37,8 +40,8 @@ _TABLE = """\
   - from: {source}
     id: "{{{key}}}"                      # becomes the name of the video
     image: "{{{image}}}"
-    prompt: "{{{text}}} turns slowly on a turntable, soft studio light"   # any column: {columns}
-    # include: {{{key}: [one, two]}}     # only some rows
+    prompt: "{prompt}"   # any column: {columns}
+{more}    # include: {{{key}: [one, two]}}     # only some rows
 """
 
 
@@ -99,20 +102,25 @@ def _of_folder(folder: Path, target: Path) -> tuple[str, int]:
 def _of_table(path: Path, target: Path) -> tuple[str, int]:
     if path.suffix.lower() not in _TABLES:
         raise UsageError(f"{path} is neither a folder nor a .csv or .tsv file")
-    columns, count = _columns(path)
+    columns, count, seen = _columns(path)
     image = _guess(columns, _IMAGE)
     if image is None:
         raise UsageError(
             f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {', '.join(columns)}"
         )
     key = _guess(columns, _ID) or columns[0]
+    written, length = _named(columns, _PROMPT), _named(columns, _DURATION)
     text = _guess(columns, _TEXT) or key
+    prompt = f"{{{written}}}" if written else f"{{{text}}} turns slowly on a turntable, soft studio light"
+    is_length = length is not None and seen[length] <= {"5", "10"}
+    more = f'    duration: "{{{length}}}"\n' if is_length else ""
     source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()
-    return _TABLE.format(source=source, key=key, image=image, text=text, columns=", ".join(columns[:12])), count
+    names = ", ".join(columns[:12])
+    return _TABLE.format(source=source, key=key, image=image, prompt=prompt, columns=names, more=more), count
 
 
-def _columns(path: Path) -> tuple[list[str], int]:
-    """The header, and how many rows there may be, from the beginning of the file."""
+def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]]]:
+    """The header, how many rows there may be, and each column's values, from the beginning of the file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = file.read(_HEAD_BYTES)
@@ -124,13 +132,19 @@ def _columns(path: Path) -> tuple[list[str], int]:
     columns = [name.strip() for name in rows[0]] if rows else []
     if len([name for name in columns if name]) < 2:  # noqa: PLR2004  # a picture and something to say about it
         raise UsageError(f"{path} needs a first line with the names of its columns, two at least")
-    return columns, max(1, len(rows) - 1)
+    whole = rows[1:-1] if len(head) == _HEAD_BYTES else rows[1:]
+    seen = {name: {row[at].strip() for row in whole if at < len(row)} for at, name in enumerate(columns)}
+    return columns, max(1, len(rows) - 1), seen
 
 
 def _guess(columns: list[str], words: tuple[str, ...]) -> str | None:
     """The column whose name is one of the words, else one that holds such a word."""
-    for word in words:
-        for column in columns:
-            if column.lower().replace(" ", "_") == word:
-                return column
-    return next((column for word in words for column in columns if word in column.lower()), None)
+    return _named(columns, words) or next(
+        (column for word in words for column in columns if word in column.lower()), None
+    )
+
+
+def _named(columns: list[str], words: tuple[str, ...]) -> str | None:
+    """The column whose name is one of the words, the first words first."""
+    by_name = {column.lower().replace(" ", "_"): column for column in reversed(columns)}
+    return next((by_name[word] for word in words if word in by_name), None)

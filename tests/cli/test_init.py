@@ -46,6 +46,20 @@ def test_a_table_becomes_a_manifest_that_validates(tmp_path: Path, head: str, ro
     assert [(job.key, job.prompt.split(" turns")[0]) for job in batch.jobs] == [("m1", "Mug"), ("l1", "Lamp")]
 
 
+def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> None:
+    make_picture(tmp_path / "a.png")
+    (tmp_path / "shop.csv").write_text(
+        "sku,Prompt,promotion,seconds,photo\nm1,It rocks,no,10,a.png\nl1,It glows,no,5,a.png\n"
+    )
+    (tmp_path / "odd.csv").write_text("sku,title,promotion,seconds,photo\nm1,Mug,no,soon,a.png\n")
+    for name in ("shop", "odd"):
+        assert main(["init", str(tmp_path / f"{name}.csv")]) == 0
+    jobs = load_manifest(tmp_path / "shop.yaml").jobs
+    assert [(job.prompt, job.duration_s) for job in jobs] == [("It rocks", 10), ("It glows", 5)]
+    (job,) = load_manifest(tmp_path / "odd.yaml").jobs
+    assert (job.prompt.split(" turns")[0], job.duration_s) == ("Mug", 5)
+
+
 def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, capsys: Capture) -> None:
     make_picture(tmp_path / "pics" / "a.png")
     target = tmp_path / "pics.yaml"
