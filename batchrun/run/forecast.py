@@ -102,8 +102,8 @@ class Purchase:
 
     @property
     def samples(self) -> Sequence[JobSpec]:
-        """One job of each model and length, of the least price agreed to."""
-        return self._samples
+        """One job of each model and length, in this order, of the least price agreed to."""
+        return sorted(self._samples, key=lambda spec: (spec.model, spec.duration_s))
 
     def in_order(self) -> Iterator[JobSpec]:
         """A sample for every job, the highest priority first."""

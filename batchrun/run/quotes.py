@@ -56,9 +56,13 @@ async def ask_today(base_url: str, key: str, samples: Sequence[JobSpec], clock: 
 
 
 async def ask_quotes(client: Client, samples: Sequence[JobSpec]) -> tuple[list[Quote], Halt | None]:
-    """The quote of each kind of clip by a sample of the least price agreed to, as far as there are answers; and why nothing may be bought: a refused key.
+    """The quote of each kind of clip, as far as there are answers; and why nothing may be bought: a refused key.
 
     Without an answer the price list stands, and the caps hold at its prices.
+
+    Args:
+        client: asks.
+        samples: a job of each kind, of the least price that was agreed to.
     """
     quotes: list[Quote] = []
     for spec in samples:

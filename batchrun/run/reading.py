@@ -17,8 +17,9 @@ from batchrun.run.consent import Rerun, agreed, asked_only
 from batchrun.run.planning import plan_of
 from batchrun.run.terms import Options
 
-_PLANS = 5
-"""Readings of one manifest that may get in each other's way before it is an error."""
+_PLANS = 30
+"""Readings of one manifest that may get in each other's way before it is an error: one of them gets through each time."""
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,12 @@ class Reading:
         Raises:
             StorageError: other runs keep getting in the way.
         """
-        for _ in range(_PLANS):
+        for tries in range(1, _PLANS + 1):
             known, plan = self._plans[batch.name].known, await self._wanted(batch)
             self._plans[batch.name] = _Planned(known, plan)
             with suppress(StalePlanError):
                 return await self._queue.manifests.swap_in(batch, known, intakes(plan)), plan
+            await self._clock.sleep(_PAUSE_S * tries)
             self._plans[batch.name] = await self._plan(batch)
         raise StorageError(f"{batch.path}: other runs keep reading this manifest; try again when they have ended")
 

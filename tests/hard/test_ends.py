@@ -19,7 +19,7 @@ from batchrun.run.events import Event, Kind
 from batchrun.run.session import Session
 from batchrun.run.stop import Stop
 from batchrun.run.sweeps import Sweeper
-from batchrun.run.terms import Options
+from batchrun.run.terms import Options, Result
 from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_doubts import change, resolve
 from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
@@ -153,10 +153,10 @@ async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop) -> 
         session = Session(
             options, lambda: [load_manifest(shop.manifest, fast=True)], surroundings(0.2), stop=Stop(), observer=watcher
         )
-        result = await run_verb._run(session)
+        with pytest.raises(StorageError) as caught:
+            await session.run()
         locks[0].close()
-        assert isinstance(result.problem, StorageError)
-        rest = run_verb._rest(500_000, [result])
+        rest = run_verb._rest(500_000, [Result(run_id="", problem=caught.value)])
         assert rest is not None
         assert rest + emulator.world.books.billed_usd_micros <= 500_000
 

@@ -54,8 +54,8 @@ async def test_price_and_balance_of_today_beside_what_was_agreed_to(
         found = await today(capsys, manifest)
         assert (found["price_usd"], found["balance_usd"], found["balance_left_usd"]) == ("1.10", "2.00", "-0.60")
         assert [(one["duration_s"], one["price_usd"], one["stops"]) for one in found["quotes"]] == [  # type: ignore[attr-defined]
-            (10, "0.60", True),
             (5, "0.25", False),
+            (10, "0.60", True),
         ]
         assert emulator.world.submits == []
     assert not shop.queue_path.exists()
