@@ -1,6 +1,7 @@
 """Which verb was typed, and the exit code of whatever happened. Imports nothing heavy: `--help` must be quick."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -9,10 +10,13 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import batchrun
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
@@ -48,8 +52,24 @@ exit status:
 """
 
 
+class _PatientPipe(io.FileIO):
+    """Standard output that a reader such as `head` may leave: the work goes on, and its exit status stays true."""
+
+    def write(self, data: "Buffer", /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return memoryview(data).nbytes
+
+
 def entry() -> None:
     """The console script."""
+    if sys.stdout is not None:  # it was closed before the program began
+        out = io.BufferedWriter(_PatientPipe(sys.stdout.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, sys.stdout.errors, line_buffering=sys.stdout.isatty())
     sys.exit(main(sys.argv[1:]))
 
 

@@ -282,3 +282,15 @@ async def test_a_clip_that_looks_wrong_is_shown_everywhere_and_fails_nothing(sho
     rows = json.loads(run("list", str(shop.manifest), "--json").stdout)["jobs"]
     assert [row["warnings"] for row in rows] == [["black"], ["black"]]
     assert (rows[0]["clip"]["frames"], "warnings" in rows[0]["clip"]) == (121, False)
+
+
+def test_a_reader_that_leaves_changes_neither_the_work_nor_its_exit_status(shop: Shop) -> None:
+    """`batchrun list … | head`: no traceback, and a script that looks at the status is not lied to."""
+    shop.limits = "{budget: 1}"
+    manifest = shop.add("a").manifest
+    words = [sys.executable, "-m", "batchrun", "plan", str(manifest), "--exit-code"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(30)) == ("", int(ExitCode.WOULD_BUY))
