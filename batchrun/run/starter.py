@@ -161,11 +161,11 @@ class Starter:
         if hold_s is None:
             self._say(f"the provider throttles: {slower}")
             return
-        self._hold_until_s = max(self._hold_until_s, now_s + hold_s)
+        rested_s, self._hold_until_s = now_s - self._hold_until_s, max(self._hold_until_s, now_s + hold_s)
         self._say(f"the provider throttles: no submits for {hold_s:.0f} s, then {slower}")
-        if self._refused_since_s is None:
-            self._refused_since_s = now_s
-        elif now_s - self._refused_since_s >= _THROTTLED_FOR_S:
+        if self._refused_since_s is None or rested_s >= _THROTTLED_FOR_S / 2:
+            self._refused_since_s = now_s  # two refusals an hour apart are no row of refusals
+        if now_s - self._refused_since_s >= _THROTTLED_FOR_S:
             minutes = _THROTTLED_FOR_S / 60
             self.halt(
                 Halt(HaltKind.THROTTLED, f"the provider has refused every submit for {minutes:.0f} min: too many")
