@@ -229,10 +229,14 @@ class Api:
             "timings": {"inference": inference_ms},
         }
         if self._show_inputs:
-            shown["input"] = task.inputs
+            shown["input"] = self._echoed(task)
         if completed and task.warnings:
             shown["warnings"] = task.warnings  # not the provider's: a preview says what it does not show
         return shown
+
+    def _echoed(self, task: Task) -> dict[str, Any]:
+        host = self._world.account.image_host
+        return task.inputs if host is None else task.inputs | {"image": f"{host}/{task.task_id}.png"}
 
     # ------------------------------------------------------------------ uploads
 
@@ -270,6 +274,11 @@ class Api:
     def _billing(self, body: bytes) -> Reply:
         if not self._world.account.billing_open:
             raise RefusedRequestError(403, 403, "no permission to read billings", error_code=_NO_PERMISSION)
+        match self._world.dice.throw(Fault.BILLING_500, Fault.BILLING_STALL):
+            case Fault.BILLING_500:
+                return envelope(None, 500, 500, "internal error")
+            case Fault.BILLING_STALL:
+                return _STALL
         asked = json_object(body)
         page, size = _page_of(asked, 10)
         total, entries = self._world.books.search(
@@ -287,7 +296,7 @@ class Api:
                 "billing_type": entry.kind,
                 "price": entry.amount_usd_micros / 1e6,
                 "created_at": rfc3339(entry.at_ms),
-                "prediction": {"uuid": entry.prediction_id, "model_uuid": MODEL},
+                "prediction": {"uuid": entry.prediction_id, "model_uuid": entry.model or MODEL},
             }
             for entry in entries
         ]

@@ -21,6 +21,8 @@ class Entry:
     at_ms: int
     stranger: bool = False
     """Of somebody else of the account."""
+    model: str | None = None
+    """Another model than ours."""
 
 
 @dataclass(slots=True)
@@ -41,11 +43,19 @@ class Books:
         """Everything charged less everything refunded, without what strangers bought."""
         return self.billed_usd_micros - self.strangers_usd_micros
 
-    def deduct(self, prediction_id: str, amount_usd_micros: int, at_ms: int, *, stranger: bool = False) -> bool:
+    def deduct(
+        self,
+        prediction_id: str,
+        amount_usd_micros: int,
+        at_ms: int,
+        *,
+        stranger: bool = False,
+        model: str | None = None,
+    ) -> bool:
         """Charge, when the balance allows it."""
         if amount_usd_micros > self.balance_usd_micros:
             return False
-        self._book(Entry(len(self.entries), "deduct", prediction_id, amount_usd_micros, at_ms, stranger))
+        self._book(Entry(len(self.entries), "deduct", prediction_id, amount_usd_micros, at_ms, stranger, model))
         return True
 
     def refund(self, prediction_id: str, at_ms: int) -> None:

@@ -40,6 +40,9 @@ class Fault(StrEnum):
     LIST_500 = "list_500"
     LIST_EMPTY = "list_empty"
     """The list shows nothing, with 200."""
+    BILLING_500 = "billing_500"
+    BILLING_STALL = "billing_stall"
+    """No answer at all."""
     POLL_500 = "poll_500"
     POLL_429 = "poll_429"
     """Throttled with `Retry-After: 1`."""
@@ -88,11 +91,11 @@ class Fault(StrEnum):
     """The clip is whole, and of another picture."""
 
 
-STALLS = (Fault.SUBMIT_STALL, Fault.POLL_STALL, Fault.OUTPUT_STALL)
+STALLS = (Fault.SUBMIT_STALL, Fault.POLL_STALL, Fault.OUTPUT_STALL, Fault.BILLING_STALL)
 TRANSPORT = tuple(
     fault
     for fault in Fault
-    if fault.value.split("_")[0] in ("submit", "poll", "ticket", "put", "output", "list")
+    if fault.value.split("_")[0] in ("submit", "poll", "ticket", "put", "output", "list", "billing")
     and fault
     not in (*STALLS, Fault.SUBMIT_NO_CREDIT, Fault.SUBMIT_NO_ID, Fault.POLL_404, Fault.POLL_WORD, Fault.LIST_EMPTY)
 )

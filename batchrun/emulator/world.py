@@ -54,6 +54,8 @@ class Account:
     """Whether the key may read the list; else 403."""
     billing_open: bool = True
     """Whether the key may read the billing; else 403."""
+    image_host: str | None = None
+    """Pictures are echoed under an address of this host; None: as they were sent."""
     price_usd_micros: Mapping[int, int] = field(default_factory=lambda: dict(PRICE_USD_MICROS))
     """What a clip is quoted at, by its duration in seconds."""
     charge_usd_micros: Mapping[int, int] | None = None

@@ -11,7 +11,6 @@ from batchrun.emulator.faults import Fault
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, StorageError
 from batchrun.manifest.read import load_manifest
-from batchrun.provider.client import Client
 from batchrun.provider.urls import origin_of
 from batchrun.queue import rescue as rescue_module
 from batchrun.run import buying
@@ -113,7 +112,7 @@ async def test_a_rescue_file_of_another_user_is_an_error_in_words(shop: Shop, mo
             await run_shop(shop, emulator)
 
 
-async def test_leave_now_also_while_the_billing_is_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leave_now_also_while_the_billing_is_asked(shop: Shop) -> None:
     """The second Ctrl-C: stop now. Each of up to 100 audit questions may take a minute."""
     shop.add_many(3)
     async with emulated() as emulator:
@@ -121,15 +120,14 @@ async def test_leave_now_also_while_the_billing_is_asked(shop: Shop, monkeypatch
         await run_shop(shop, emulator)
         change(shop, "UPDATE attempts SET audited_ms = NULL")
 
-        async def slow(self: Client, prediction_ids: list[str]) -> dict[str, int]:
-            stop.ask()
-            stop.ask()
-            await asyncio.sleep(20)
-            return {}
-
-        monkeypatch.setattr(Client, "charges", slow)
+        emulator.world.dice.chances = {Fault.BILLING_STALL: 1.0}
+        running = asyncio.create_task(run_shop(shop, emulator, stop=stop))
         async with asyncio.timeout(8):
-            await run_shop(shop, emulator, stop=stop)
+            while Fault.BILLING_STALL not in emulator.world.dice.thrown:
+                await asyncio.sleep(0)
+            stop.ask()
+            stop.ask()
+            await running
 
 
 async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop) -> None:

@@ -1,14 +1,9 @@
 """More sequences."""
 
 import asyncio
-import json
-from dataclasses import replace
-from datetime import UTC, datetime
 
-import pytest
 from PIL import Image
 
-from batchrun.emulator.api import Api
 from batchrun.emulator.faults import Fault
 from batchrun.run.events import Kind
 from batchrun.run.stop import Stop
@@ -18,33 +13,15 @@ from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
 from tests.run.test_session import code_of, counts
 
 
-async def test_a_charge_for_another_model_explains_itself(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_charge_for_another_model_explains_itself(shop: Shop) -> None:
     """Somebody of the account makes pictures with another model: nothing is ever void any more."""
-    real = Api._billing
-
-    def more(self: Api, body: bytes) -> object:
-        reply = real(self, body)
-        data = json.loads(reply.body)
-        if b'"deduct"' in body:
-            data["data"]["items"].insert(
-                0,
-                {
-                    "uuid": "f" * 32,
-                    "billing_type": "deduct",
-                    "price": 0.01,
-                    "created_at": datetime.now(UTC).isoformat(),
-                    "prediction": {"uuid": "e" * 32, "model_uuid": "some/image-model"},
-                },
-            )
-        return replace(reply, body=json.dumps(data).encode())
-
-    monkeypatch.setattr(Api, "_billing", more)
     shop.add("a")
     async with emulated({Fault.SUBMIT_500: 1.0}) as emulator:
         stop, watcher = Stop(), Watcher()
         watcher.on[Kind.UNKNOWN] = lambda _: (stop.ask(), stop.ask())
         await run_shop(shop, emulator, watcher=watcher, stop=stop)
         emulator.world.dice.chances = {}
+        emulator.world.books.deduct("e" * 32, 10_000, emulator.world.clock.now_ms(), model="some/image-model")
         shop.add("b")
         result = await run_shop(shop, emulator)
         assert counts(result) == {"done": 2, "total": 2}, rows(shop, "SELECT failure_message FROM jobs")

@@ -6,11 +6,9 @@ import sqlite3
 import pytest
 
 from batchrun.clock import SystemClock
-from batchrun.emulator.api import Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
-from batchrun.emulator.reply import envelope
 from batchrun.emulator.world import Account, World
 from batchrun.errors import ExitCode
 from batchrun.run import account
@@ -69,18 +67,11 @@ async def test_another_accounts_key_within_five_minutes(shop: Shop, monkeypatch:
         assert other.submits == []
 
 
-async def test_an_echo_that_is_not_verbatim_is_no_proof_of_absence(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_echo_that_is_not_verbatim_is_no_proof_of_absence(shop: Shop) -> None:
     """The provider shows the picture under its own address (another host, a signature): then nothing can match."""
-    real = Api._shown
-
-    def shown(self: Api, task: object) -> dict[str, object]:
-        found = real(self, task)  # type: ignore[arg-type]
-        found["input"] = {**found["input"], "image": "https://cdn.provider.example/" + found["id"] + ".png"}
-        return found
-
-    monkeypatch.setattr(Api, "_shown", shown)
     shop.add("a")
-    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}) as emulator:
+    account = Account(image_host="https://cdn.provider.example")
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}, account=account) as emulator:
         await run_shop(shop, emulator)
         emulator.world.dice.chances = {}
         shop.add("b")
@@ -171,19 +162,14 @@ async def test_a_refused_key_is_exit_12_also_when_only_unknowns_are_left(shop: S
         assert rows(shop, "SELECT state FROM jobs") == [("unknown",)], "nothing was changed"
 
 
-async def test_the_reason_for_parking_is_true(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_reason_for_parking_is_true(shop: Shop) -> None:
     """The billing does not answer (500): the person is told that it shows a charge."""
-
-    def broken(self: Api, body: bytes) -> object:
-        return envelope(None, 500, 500, "internal error")
-
     shop.add("a")
-    monkeypatch.setattr(Api, "_billing", broken)
     async with emulated({Fault.SUBMIT_500: 1.0}) as emulator:
         stop, watcher = Stop(), Watcher()
         watcher.on[Kind.UNKNOWN] = lambda _: (stop.ask(), stop.ask())
         await run_shop(shop, emulator, watcher=watcher, stop=stop)
-        emulator.world.dice.chances = {}
+        emulator.world.dice.chances = {Fault.BILLING_500: 1.0}
         shop.add("b")
         result = await run_shop(shop, emulator)
         messages = [one[0] for one in rows(shop, "SELECT failure_message FROM jobs WHERE failure_message IS NOT NULL")]

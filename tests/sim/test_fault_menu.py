@@ -63,6 +63,8 @@ MENU: dict[Fault, tuple[ExitCode, str]] = {
     Fault.STRANGER: (DONE, ""),
     Fault.LIST_500: (DONE, ""),
     Fault.LIST_EMPTY: (DONE, ""),
+    Fault.BILLING_500: (DONE, ""),
+    Fault.BILLING_STALL: (DONE, ""),
     Fault.POLL_500: (LATER, "poll: HTTP 500"),
     Fault.POLL_429: (LATER, "poll: HTTP 429"),
     Fault.POLL_DROP: (LATER, "poll: ServerDisconnectedError"),
