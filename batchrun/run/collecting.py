@@ -1,6 +1,7 @@
 """From a finished prediction to a checked clip under its name. Costs nothing; goes on until the provider's retention ends."""
 
 import asyncio
+import errno
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -140,7 +141,12 @@ def _poster_path(carried: Carried) -> Path:
 def _checked(got: PartFile, part: Path, job: Job, poster: Path) -> ClipFacts:
     """Check, flush, and give the part file the name under which a later run finds it. Blocks."""
     picture = sent_picture(job.revision)
-    facts = check_clip(got.path, job.revision.duration_s, job.checks, picture=picture, poster=poster)
+    try:
+        facts = check_clip(got.path, job.revision.duration_s, job.checks, picture=picture, poster=poster)
+    except BrokenClipError:
+        if sha256_of(got.path) != got.sha256:  # the clip is as good as it was: this disk is not
+            raise OSError(errno.EIO, "the disk gives back other bytes than were written", str(got.path)) from None
+        raise
     flush(got.path)
     got.path.replace(part)
     return facts

@@ -90,6 +90,27 @@ async def test_a_clip_as_it_should_be_is_not_told(shop: Shop) -> None:
         assert poster.size == (496, 464)
 
 
+async def test_a_disk_that_gives_back_other_bytes_is_no_broken_clip(shop: Shop) -> None:
+    """The clip is paid for and whole where it came from: it is fetched again, not put into quarantine."""
+    shop.add("a")
+    watcher = Watcher()
+
+    def forget(_: Event) -> None:
+        for part in shop.output("a").parent.glob(".*.part*"):
+            os.truncate(part, part.stat().st_size // 2)
+
+    watcher.on[Kind.DOWNLOADED] = forget
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+        (problem,) = summary.problems_of(result.batches)
+        assert (problem.state, problem.kind) == ("downloading", "disk")
+        assert "the disk gives back other bytes" in problem.message
+        assert code_of(result) == ExitCode.NEEDS_PERSON
+        assert code_of(await run_shop(shop, emulator)) == ExitCode.DONE
+        assert len(emulator.world.submits) == 1
+    assert not (shop.queue_path.parent / "rejected").exists()
+
+
 async def test_strict_rejects_keeps_and_does_not_buy_again(shop: Shop) -> None:
     shop.head = "checks: strict"
     shop.add("a")
