@@ -168,7 +168,7 @@ def _decoded(container: "InputContainer", stream: "VideoStream", asked_duration_
         if seen.frames > most_s * _MAX_FPS:
             raise BrokenClipError(f"the clip has more than {_MAX_FPS} frames a second: not plausible")
         if seen.wants_sample(seen.last_s):
-            small = shrink.reformat(frame, SIDE, SIDE, "rgb24", interpolation="AREA")
+            small = shrink.reformat(frame, SIDE, SIDE, "rgb24", interpolation="AREA", threads=1)
             seen.sample(frame, np.asarray(small.to_ndarray(), np.uint8), seen.last_s)
     if seen.frames == 0:
         raise BrokenClipError("the clip holds no frame that can be decoded")

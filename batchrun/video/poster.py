@@ -28,7 +28,7 @@ def write_poster(frame: "VideoFrame", target: Path) -> bool:
     # What Pillow and PyAV raise is many things, KeyError (a Pillow without WebP) among them
     with suppress(OSError, ValueError, KeyError, av.error.FFmpegError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        pixels = frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray()
+        pixels = frame.reformat(*size, "rgb24", interpolation="AREA", threads=1).to_ndarray()
         Image.fromarray(pixels).save(part, "WEBP", quality=_QUALITY, method=_METHOD)
         flush(part)
         part.replace(target)
