@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import clips, contest, crowd, emulated, growth, makespan, polling, start, store
+from tests.bench import clips, contest, crowd, emulated, growth, makespan, million, polling, start, store
 from tests.bench.answers import FULL, QUICK, USUAL, Answer, Question, Setting, Sizes, markdown_table, text_table
 from tests.bench.local import local_provider
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 README, PICTURE = ROOT / "README.md", ROOT / ".readme" / "growth.png"
 MARKS = "<!-- bench -->\n", "<!-- end of bench -->"
 """What lies between them in the README is written by `--readme`."""
-QUESTIONS: Sequence[Question] = (contest, makespan, crowd, store, start, clips, growth, emulated, polling)
+QUESTIONS: Sequence[Question] = (contest, makespan, crowd, store, million, start, clips, growth, emulated, polling)
 NOT_IN_README = ("emulated", "polling")
 """The first is for developers; the second has its place where polling is explained."""
 _HEAD = ("measure", "batchrun", "beside it", "ratio")

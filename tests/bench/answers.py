@@ -30,6 +30,8 @@ class Sizes:
     """Of the queue beside bare sqlite3."""
     watched: int = 1000
     """Clips a way of polling."""
+    catalog_rows: tuple[int, ...] = (1_000, 100_000)
+    night_pictures: int = 10_000
 
 
 USUAL = Sizes()
@@ -44,12 +46,15 @@ QUICK = Sizes(
     growth_slots=(1, 10, 100),
     rows=5_000,
     watched=100,
+    catalog_rows=(1_000,),
+    night_pictures=500,
 )
 FULL = replace(
     USUAL,
     rounds=5,
     growth_jobs=(100, 1000, 10_000, 100_000, 1_000_000),
     growth_slots=(1, 10, 100, 1000, 10_000),
+    catalog_rows=(1_000, 100_000, 1_000_000),
 )
 
 

@@ -1,32 +1,26 @@
-"""A large shop: what reading, planning, taking in, claiming and looking cost as the manifest grows, each in a new process.
-
-`python -m tests.bench.million [ROWS…]`, by default 1,000 to 1,000,000 rows.
-"""
+"""A large shop: what reading, planning, taking in, claiming and looking cost as the manifest grows, each in a new process."""
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.store import Queue
+from tests.bench.answers import Answer, Line, Setting, Table
 from tests.bench.sources import write_table
 from tests.clocks import StillClock
 from tests.conftest import make_picture
 from tests.store.stores import ANY_PRICE, opened
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
-PICTURES = 10_000
 _CLAIMS = 20
 _CLAIMED = 50
-_STARTS = 5
 _PEAK = """
 def peak_mb():  # ru_maxrss would count the process that started this one
     from pathlib import Path
@@ -142,7 +136,7 @@ def of_rows(folder: Path, rows: int) -> dict[str, float]:
     }
 
 
-def second_night(folder: Path, pictures: int = PICTURES) -> float:
+def second_night(folder: Path, pictures: int) -> float:
     """Seconds of `plan` for finished jobs whose pictures did not change."""
     data = make_picture(folder / "one.png").read_bytes()
     (folder / "pictures").mkdir()
@@ -171,6 +165,7 @@ def second_night(folder: Path, pictures: int = PICTURES) -> float:
 
 _REMEMBER = """
 import sys
+import time
 from pathlib import Path
 from batchrun.clock import SystemClock
 from batchrun.manifest.digests import DigestCache
@@ -184,37 +179,39 @@ print("[]")
 """
 
 
-def help_ms() -> float:
-    """Milliseconds until `batchrun --help` is there, the interpreter's start included; the least of five."""
-    took: list[float] = []
-    for _ in range(_STARTS):
-        begin = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "batchrun", "--help"], check=True, stdout=subprocess.DEVNULL)
-        took.append(time.perf_counter() - begin)
-    return min(took) * 1000
+_COLUMNS = (
+    ("read s", "read, seconds", ".1f"),
+    ("plan s", "plan without a queue, seconds", ".1f"),
+    ("plan MB", "plan without a queue, peak MB", ".0f"),
+    ("read and enqueue s", "read and enqueue, seconds", ".1f"),
+    ("MB", "read and enqueue, peak MB", ".0f"),
+    ("enqueue rows/s", "plan and enqueue alone, rows a second", ",.0f"),
+    ("executemany rows/s", "bare executemany, same tables and indexes, rows a second", ",.0f"),
+    ("again s", "read and enqueue again, nothing changed, seconds", ".1f"),
+    ("claim of 50 ms", f"claim of {_CLAIMED} jobs, ms", ".1f"),
+    ("status s", "status, seconds", ".2f"),
+)
 
 
-def figures(sizes: Sequence[int] = SIZES) -> dict[str, float]:
-    """The table, one figure a line."""
-    found: dict[str, float] = {"batchrun --help, ms": help_ms()}
-    with tempfile.TemporaryDirectory() as name:
-        night = Path(name) / "night"
-        night.mkdir()
-        found[f"plan of {PICTURES:,} finished jobs with pictures, seconds"] = second_night(night)
-        for rows in sizes:
-            folder = Path(name) / str(rows)
-            folder.mkdir()
-            found |= {f"{rows:>9,} rows: {label}": figure for label, figure in of_rows(folder, rows).items()}
-    return found
-
-
-def main(words: Sequence[str]) -> None:
-    """Print the table, and the same as one line of JSON."""
-    found = figures([int(word) for word in words] or SIZES)
-    for label, figure in found.items():
-        print(f"{label:<72} {figure:>12,.2f}")
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def ask(setting: Setting) -> Answer:
+    """A row for each size, and the second night of a folder of pictures."""
+    answer = Answer()
+    cells: list[tuple[str, ...]] = []
+    for rows in setting.sizes.catalog_rows:
+        folder = setting.folder / str(rows)
+        folder.mkdir()
+        found = of_rows(folder, rows)
+        shutil.rmtree(folder)
+        answer.figures[str(rows)] = found
+        cells.append((f"{rows:,}", *(format(found[name], form) for _, name, form in _COLUMNS)))
+        answer.expect(
+            f"peak MB of reading and enqueueing {rows} rows", found["read and enqueue, peak MB"], at_most=1000
+        )
+    head = ("csv rows", *(title for title, _, _ in _COLUMNS))
+    answer.tables.append(Table("A table of products, without pictures to look at", head, cells))
+    night = setting.folder / "night"
+    night.mkdir()
+    night_s, pictures = second_night(night, setting.sizes.night_pictures), setting.sizes.night_pictures
+    answer.figures["second_night_s"] = night_s
+    answer.lines.append(Line(f"plan of {pictures:,} finished jobs with unchanged pictures", f"{night_s:.2f} s"))
+    return answer
