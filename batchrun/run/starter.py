@@ -280,7 +280,7 @@ class Starter:
     def _patience_s(self, not_yet: NotYet) -> float:
         if not_yet.why == "rate" and not_yet.retry_ms is not None:
             wait_s = max(0.01, (not_yet.retry_ms - self.clock.now_ms()) / 1000)
-            self._say(f"at most {self.pace.per_minute} starts a minute: the next ones wait for their turn")
+            self._say(f"rate limit of {self.pace.per_minute} starts a minute: the next ones wait for their turn")
             return wait_s
         if not_yet.why == "witness" and not_yet.retry_ms is not None:
             self._say(f"several unknown outcomes in a row: the next submit at {rfc3339(not_yet.retry_ms)[11:19]} UTC")
