@@ -161,7 +161,7 @@
     fill($("batch"), "All batches", batches.length > 1 ? batches : []);
     fill($("tag"), "All tags", [...tally(clips.flatMap((clip) => [...new Set(clip.tags)]))].sort(often));
     const warned = clips.filter((clip) => clip.warnings.length);
-    fill($("warning"), "With or without warnings", [...tally(warned.flatMap((clip) => [...new Set(clip.warnings)]))].sort(often));
+    fill($("warning"), "Warned or not", [...tally(warned.flatMap((clip) => [...new Set(clip.warnings)]))].sort(often));
     if (warned.length) $("warning").children[0].after(make("option", { value: "*" }, `Any warning (${warned.length})`));
     for (const [value, [text]] of Object.entries(order)) $("sort").append(make("option", { value }, text));
     $("sort").addEventListener("change", choose);
