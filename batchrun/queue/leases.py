@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from batchrun.errors import LostLeaseError
-from batchrun.queue.script import Row, Script, ask, ask_one, run_all
+from batchrun.queue.script import Row, Script, ask, ask_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,6 @@ class Lease:
     run_id: str
     now_ms: int
     lease_until_ms: int
-
-
-def choose(batch_id: int, keys: Sequence[str], run_id: str) -> Script[None]:
-    """These jobs, and no others that wait, are what the run is asked for."""
-    yield from ask("choose_anew", batch_id=batch_id, run_id=run_id)
-    yield from run_all("choose", [{"run_id": run_id, "batch_id": batch_id, "key": key} for key in keys])
 
 
 def claim_paid(

@@ -35,7 +35,7 @@ from batchrun.queue.records import (
 )
 from batchrun.queue.rescue import Rescue
 from batchrun.queue.rows import job_of, took_of, twin_of
-from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one
+from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one, run_all
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
 from batchrun.queue.submits import TWINS, Moment, begin_submits
@@ -194,8 +194,13 @@ class Queue:
         return job_of(row, self.real_path)
 
     async def choose(self, batch_id: int, keys: Sequence[str]) -> None:
-        """These are the jobs that this run is asked for."""
-        await self._access.run(lambda: leases.choose(batch_id, keys, self.run_id))
+        """These are among the jobs that this run is asked for."""
+        rows = [{"run_id": self.run_id, "batch_id": batch_id, "key": key} for key in keys]
+        await self._access.run(lambda: run_all("choose", rows))
+
+    async def choose_anew(self, batch_id: int) -> None:
+        """Forget what this run was asked for before and has not bought."""
+        await self._access.write("choose_anew", batch_id=batch_id, run_id=self.run_id)
 
     async def chosen(self, batch_ids: Sequence[int]) -> views.Chosen:
         """How the jobs stand that this run was asked for."""

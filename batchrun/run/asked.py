@@ -91,6 +91,7 @@ async def open_in_turn(
 
 async def _choose(queue: Queue, ids: Mapping[str, int], wanted: Mapping[str, Iterable[Planned]]) -> None:
     for name, plan in wanted.items():
+        await queue.choose_anew(ids[name])
         for chosen in chunks(plan):
             await queue.choose(ids[name], [one.spec.key for one in chosen])
 

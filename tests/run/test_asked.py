@@ -17,16 +17,19 @@ from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency as EmulatedLatency
 from batchrun.errors import ExitCode
 from batchrun.manifest.jobs import Limits
+from batchrun.manifest.spool import CHUNK
 from batchrun.plan import Planned, Reason, Selection, select
-from batchrun.run.asked import ready_in_time, start_by_ms
+from batchrun.queue.states import JobState
+from batchrun.run.asked import _choose, ready_in_time, start_by_ms
 from batchrun.run.events import Event, Kind
 from batchrun.run.halts import HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.summary import exit_reasons
+from tests.clocks import StillClock
 from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
 from tests.run.test_kill import environment
 from tests.run.test_session import code_of, counts
-from tests.store.stores import spec
+from tests.store.stores import batch, opened, spec, take_in
 
 
 async def test_only_the_named_jobs_are_bought_and_the_code_speaks_of_them(shop: Shop) -> None:
@@ -226,3 +229,17 @@ def test_a_limit_takes_the_highest_priorities(jobs: Sequence[tuple[int, Reason]]
 def test_the_next_time_of_day_lies_within_a_day(now_ms: int, hour: int, minute: int) -> None:
     at_ms = next_local_ms(now_ms, hour, minute)
     assert now_ms < at_ms <= now_ms + 86_400_000
+
+
+async def test_more_jobs_than_one_chunk_may_be_asked_for(tmp_path: Path) -> None:
+    """Chosen a chunk at a time: none of them may forget the one before; another round forgets them all."""
+    count = CHUNK * 2 + 1
+    async with opened(tmp_path, StillClock()) as queue:
+        scope = await take_in(queue, batch(tmp_path, [spec(f"j{n}", tmp_path) for n in range(count)]))
+        plan = [Planned(spec(f"j{n}", tmp_path), Reason.WAITING, None) for n in range(count)]
+        await _choose(queue, {"shop": scope.batch_id}, {"shop": plan})
+        assert (await queue.chosen([scope.batch_id])).counts == {JobState.QUEUED: count}
+        await _choose(queue, {"shop": scope.batch_id}, {"shop": plan[:1]})
+        assert (await queue.chosen([scope.batch_id])).counts == {JobState.QUEUED: 1}
+        await _choose(queue, {"shop": scope.batch_id}, {"shop": []})
+        assert (await queue.chosen([scope.batch_id])).counts == {}
