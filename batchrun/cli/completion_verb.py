@@ -50,7 +50,7 @@ def script(shell: str) -> str:
         if action.option_strings:
             parser._add_action(action)  # noqa: SLF001
     verbs = add_verbs(parser, VERBS)
-    for one in (parser, *verbs.choices.values()):  # type: ignore[union-attr]
+    for one in (parser, *verbs.choices.values()):  # type: ignore[union-attr]  # of subparsers: a mapping
         _complete_files(one)
     text = shtab.complete(parser, shell)
     for old, new in _VERBLESS[shell]:
@@ -63,4 +63,4 @@ def script(shell: str) -> str:
 def _complete_files(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:  # noqa: SLF001  # shtab reads the same
         if action.type is Path or action.metavar in _FILES:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks

@@ -186,7 +186,7 @@ def counts_json(views: Sequence[BatchView], result: Result | None) -> dict[str, 
     """Every batch with its counts, and the same counts over all."""
     batches = [{"name": view.name, **counts_of(view, result), "removed_from_manifest": view.removed} for view in views]
     names = [*counts_of(BatchView(batch_id=0, name="", manifest="", campaign=None), None)]
-    return {"batches": batches} | {name: sum(batch[name] for batch in batches) for name in names}  # type: ignore[misc]
+    return {"batches": batches} | {name: sum(batch[name] for batch in batches) for name in names}  # type: ignore[misc]  # all int
 
 
 def problems_json(views: Sequence[BatchView]) -> list[dict[str, str]]:

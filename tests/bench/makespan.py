@@ -123,7 +123,7 @@ class Campaign:
             chance=self._chance,
             new_id=seeded_ids(self._chance),
             connect=SimDatabase.opener(process, lambda: None),
-            connect_http=self._http(process, net),  # type: ignore[arg-type]
+            connect_http=self._http(process, net),  # type: ignore[arg-type]  # an Http without sockets
         )
         await Session(options, lambda: [self._batch], surroundings, stop=Stop(), observer=self._hear).run()
 
