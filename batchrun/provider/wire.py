@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from batchrun.provider.outcome import Accepted, Prediction, Progress, RefusalKind, Refused, SubmitOutcome, Unknown
@@ -168,8 +169,9 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
         return None
 
 
+@lru_cache(maxsize=2)
 def http_date_ms(header: str | None) -> int | None:
-    """The moment of a `Date` header: the middle of the second that it names."""
+    """The moment of a `Date` header: the middle of the second that it names, which is the same for many answers."""
     try:
         return int(parsedate_to_datetime(header or "").timestamp() * 1000) + 500
     except (ValueError, TypeError):

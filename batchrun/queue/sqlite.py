@@ -58,7 +58,7 @@ class SqliteDatabase:
         return database
 
     async def transact(self, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
-        """All scripts in one transaction, each in a savepoint: one that raises changes nothing and sinks no other.
+        """All scripts in one transaction: one that raises changes nothing and sinks no other; the others run again then.
 
         Returns:
             (value, None) or (None, exception) for each script.
@@ -215,7 +215,7 @@ def _split(text: str) -> list[str]:
 def _transact(connection: sqlite3.Connection, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [_guarded(connection, script) for script in scripts]
+        outcomes = _outcomes(connection, scripts)
         connection.execute("COMMIT")
     except BaseException:
         _roll_back(connection)
@@ -223,13 +223,30 @@ def _transact(connection: sqlite3.Connection, scripts: Sequence[ScriptFactory[An
     return outcomes
 
 
+def _outcomes(connection: sqlite3.Connection, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
+    """All scripts in the open transaction. Hardly ever does one raise: only then is each put behind a savepoint."""
+    try:
+        return [(_drive(connection, script()), None) for script in scripts]
+    except Exception as error:
+        if _sinks_all(connection, error):
+            raise
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    return [_guarded(connection, script) for script in scripts]
+
+
+def _sinks_all(connection: sqlite3.Connection, error: Exception) -> bool:
+    """Not one item's fault: disk full, I/O error; SQLite may have given the whole transaction up."""
+    return isinstance(error, sqlite3.OperationalError) or not connection.in_transaction
+
+
 def _guarded(connection: sqlite3.Connection, script: ScriptFactory[Any]) -> Outcome:
     connection.execute("SAVEPOINT item")
     try:
         value = _drive(connection, script())
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) or not connection.in_transaction:
-            raise  # not this item's fault: disk full, I/O error; SQLite may have given the whole transaction up
+        if _sinks_all(connection, error):
+            raise
         connection.execute("ROLLBACK TO item")
         connection.execute("RELEASE item")
         return None, error

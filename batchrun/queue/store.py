@@ -307,7 +307,14 @@ class Queue:
 
     async def record_latency(self, took: Took) -> None:
         """How long a prediction took, for the polling of later ones."""
-        await self._access.write("record_latency", **asdict(took), now_ms=self._clock.now_ms())
+        await self._access.write(
+            "record_latency",
+            model=took.model,
+            duration_s=took.duration_s,
+            place=took.place,
+            took_ms=took.took_ms,
+            now_ms=self._clock.now_ms(),
+        )
 
     async def latencies(self) -> list[Took]:
         """What was recorded lately, oldest first."""

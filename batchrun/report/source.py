@@ -10,6 +10,7 @@ from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchView
 from batchrun.report.statement import Statement, statements
 from batchrun.video.place import poster_path
+from batchrun.video.poster import is_poster
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +44,4 @@ def _with_poster(clip: ClipView, queue: Queue) -> ClipView:
     if clip.state is not JobState.DONE:
         return clip
     poster = poster_path(queue.real_path("."), queue.identity.kind, clip.batch, clip.key)
-    return replace(clip, poster=poster) if poster.exists() else clip
+    return replace(clip, poster=poster) if is_poster(poster) else clip

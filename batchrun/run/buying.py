@@ -38,9 +38,10 @@ from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
 from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
+from batchrun.run.saving import SaveGuard
 from batchrun.run.sent import inputs_of
 from batchrun.run.tools import Carried, Ending
-from batchrun.video.place import is_foreign
+from batchrun.video.place import OccupiedError, is_foreign
 
 _SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
 
@@ -51,10 +52,12 @@ async def buy(carried: Carried) -> Ending | None:
     # First: a copy that was stopped between its rename and its record stands there already, and is ours.
     if (ending := await copy_twin(carried)) is not None:
         return ending
-    if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
+    try:
+        unsaved = await asyncio.to_thread(_no_place, job, carried.tools.saves)
+    except OccupiedError:
         message = f"{job.output} exists and was not written by this queue; move it away, then run again"
         return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
-    if (unsaved := await asyncio.to_thread(carried.tools.saves.halt, job.output)) is not None:
+    if unsaved is not None:
         carried.tools.halt(unsaved)
         await carried.tools.queue.release(job)
         return Ending.CLOSED
@@ -76,6 +79,13 @@ async def buy(carried: Carried) -> Ending | None:
     except ProviderError as error:
         return await carried.put_off("upload_failed", str(error))
     return await _start(carried, _request(carried, upload))
+
+
+def _no_place(job: Job, saves: SaveGuard) -> Halt | None:
+    """Why a clip could not be saved under the job's name. Blocks. Raises OccupiedError: only this name is the trouble."""
+    if is_foreign(job.output, job.placed_sha256):
+        raise OccupiedError
+    return saves.halt(job.output)
 
 
 async def _cap_in_the_way(carried: Carried) -> CapReached | None:

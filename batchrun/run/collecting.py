@@ -15,6 +15,7 @@ from batchrun.run.events import Kind
 from batchrun.run.first_frames import sent_picture
 from batchrun.run.retry import BROKEN, DOWNLOAD
 from batchrun.run.saving import halt_of_disk
+from batchrun.run.sidecar import Sidecar, put_beside
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError, NoClipError
 from batchrun.video.check import ClipFacts, WarnedClipError, check_clip
@@ -164,15 +165,21 @@ async def _place(carried: Carried, part: Path) -> Ending:
 
 
 async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Ending:
-    job = carried.job
-    await asyncio.to_thread(place, part, job.output, job.file_sha256 or "", job.placed_sha256, history)
+    job, sidecars = carried.job, carried.tools.sidecars
+    trouble = await asyncio.to_thread(_put, part, job, history, await sidecars.of(job))
     carried.tell(Kind.PLACED)
-    await carried.tools.sidecars.write(job)
+    sidecars.tell(job, trouble)
     await carried.tools.queue.finish(job)
     if carried.was_downloading:  # only then: it looks through the whole folder
         await asyncio.to_thread(remove_parts, part)
     carried.tell(Kind.DONE)
     return Ending.DONE
+
+
+def _put(part: Path, job: Job, history: Path, sidecar: Sidecar | None) -> str | None:
+    """Clip and sidecar under their names. Why there is no sidecar, if so. Blocks. Raises OccupiedError, OSError."""
+    place(part, job.output, job.file_sha256 or "", job.placed_sha256, history)
+    return put_beside(job.output, sidecar)
 
 
 async def _reject(carried: Carried, error: BrokenClipError) -> Ending:

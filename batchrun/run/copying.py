@@ -1,5 +1,6 @@
 """What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end."""
 
+import asyncio
 import errno
 import shutil
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
 from batchrun.run.first_frames import sent_picture
 from batchrun.run.saving import halt_of_disk
+from batchrun.run.sidecar import put_beside
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
-from batchrun.video.download import sha256_of
+from batchrun.video.download import flush, sha256_of
 from batchrun.video.place import OccupiedError, history_path, part_path, place, poster_path
 
 _LOOK_AGAIN_MS = 1000
@@ -97,8 +99,9 @@ async def _refused(carried: Carried, twin: Twin, error: BrokenClipError) -> Endi
 
 
 async def _finish(carried: Carried, twin: Twin) -> None:
-    await carried.tools.sidecars.write(carried.job, twin)
-    await carried.tools.queue.finish_copied(carried.job, twin)
+    job, sidecars = carried.job, carried.tools.sidecars
+    sidecars.tell(job, await asyncio.to_thread(put_beside, job.output, await sidecars.of(job, twin)))
+    await carried.tools.queue.finish_copied(job, twin)
     carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
 
 
@@ -112,6 +115,7 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
     for source in (twin.output, history_path(folder, twin.batch, twin.key, sha256)):
         try:
             if _taken(source, part, sha256):
+                flush(part)
                 break
         except OSError as error:
             trouble = error

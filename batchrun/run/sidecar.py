@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from batchrun.queue.clips import ClipView, clip_of
 from batchrun.queue.records import Job, Twin
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.video.download import flush
 from batchrun.video.place import OccupiedError, replacing
 
 VERSION = 1
@@ -27,8 +28,16 @@ _MADE_BY = "batchrun"
 _MAX_BYTES = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """One that is to be written."""
+
+    path: Path
+    found: Mapping[str, Any]
+
+
 class Sidecars:
-    """Writes them, for the batches whose manifest wants them."""
+    """Knows what stands in them, for the batches whose manifest wants them."""
 
     def __init__(self, queue: Queue, observer: Observer) -> None:
         self._queue = queue
@@ -36,26 +45,24 @@ class Sidecars:
         self.wanted: dict[int, bool] = {}
         """By batch id, as far as the manifests are read."""
 
-    async def write(self, job: Job, twin: Twin | None = None) -> None:
-        """Put the sidecar of the job's clip, which may be a copy of a twin's, in place. Never raises for a disk.
+    async def of(self, job: Job, twin: Twin | None = None) -> Sidecar | None:
+        """The sidecar of the job's clip, which may be a copy of a twin's; None where none is wanted.
 
-        The clip stands under its name, and the queue does not know yet: a run that is killed in between comes here again.
+        It is put beside the clip before the queue knows of the clip: a run that is killed in between comes here again.
         """
         if not await self._is_wanted(job.batch_id):
-            return
+            return None
         clip = await clip_of(self._queue, job)
         if twin is not None:
             facts = json.loads(twin.facts or "{}")
             clip = replace(clip, sha256=twin.clip_sha256, size_bytes=twin.size_bytes, facts=facts)
         found = sidecar_json(clip, f"{twin.batch}/{twin.key}" if twin else None, kind=self._queue.identity.kind)
-        path = sidecar_path(job.output)
-        try:
-            await asyncio.to_thread(_write, path, found)
-        except OccupiedError as error:
-            self._observer(Event(Kind.NO_SIDECAR, job.batch, job.key, str(error)))
-        except OSError as error:
-            message = f"{path} cannot be written: {error.strerror or error}"
-            self._observer(Event(Kind.NO_SIDECAR, job.batch, job.key, message))
+        return Sidecar(sidecar_path(job.output), found)
+
+    def tell(self, job: Job, trouble: str | None) -> None:
+        """What came of putting it there."""
+        if trouble is not None:
+            self._observer(Event(Kind.NO_SIDECAR, job.batch, job.key, trouble))
 
     async def _is_wanted(self, batch_id: int) -> bool:
         """What is paid for is collected before its manifest is read, and also when it is not read at all."""
@@ -103,6 +110,27 @@ def sidecar_json(clip: ClipView, copied_from: str | None, *, kind: str) -> dict[
         "attempts": clip.attempts,
         "cost_usd": decimal_usd(clip.spent_usd_micros),
     }
+
+
+def put_beside(output: Path, sidecar: Sidecar | None) -> str | None:
+    """The sidecar beside a clip that has just got its name, and then both names on the disk. Blocks.
+
+    Returns:
+        Why there is no sidecar; None when all is well.
+
+    Raises:
+        OSError: the folder cannot be flushed.
+    """
+    trouble: str | None = None
+    if sidecar is not None:
+        try:
+            _write(sidecar.path, sidecar.found)
+        except OccupiedError as error:
+            trouble = str(error)
+        except OSError as error:
+            trouble = f"{sidecar.path} cannot be written: {error.strerror or error}"
+    flush(output.parent)
+    return trouble
 
 
 def _write(path: Path, found: Mapping[str, Any]) -> None:

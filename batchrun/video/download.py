@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from batchrun.clock import Clock
@@ -111,17 +112,14 @@ class Download:
         return first == self._size_bytes and same_length and same_clip
 
     async def _write(self, pieces: AsyncIterator[bytes]) -> PartFile:
-        self._part.parent.mkdir(parents=True, exist_ok=True)
         # Writing goes to the page cache; what may take long is the flush, which the caller's thread does (`flush`).
-        with self._part.open("r+b" if self._size_bytes else "wb") as file:
-            file.seek(self._size_bytes)
-            file.truncate()
+        with _opened(self._part, self._size_bytes) as file:
             async for piece in pieces:
                 if self._size_bytes + len(piece) > self._max_bytes:
                     raise TooLargeError(
                         f"download: the clip has more than the {self._max_bytes} bytes that are accepted"
                     )
-                file.write(piece)
+                _write_all(file, piece)
                 self._digest.update(piece)
                 self._size_bytes += len(piece)
         size_bytes, total_bytes, sha256 = self._size_bytes, self._total_bytes, self._digest.hexdigest()
@@ -131,6 +129,27 @@ class Download:
             raise TryLaterError(f"download: {size_bytes} of {total_bytes} bytes came")
         self.restart()
         return PartFile(self._part, size_bytes, sha256)
+
+
+def _opened(part: Path, size_bytes: int) -> FileIO:
+    """Ready to go on behind its first bytes. As few system calls as can be: each of them lets go of the interpreter."""
+    mode = "r+" if size_bytes else "w"
+    try:
+        file = FileIO(part, mode)
+    except (FileNotFoundError, NotADirectoryError):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = FileIO(part, mode)
+    if size_bytes:
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
+    return file
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    """Of an unbuffered file a disk that is almost full may take a part only; the next write then says why."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A finished part file gets its final name: atomically, flushed, never over a file that this queue did not write."""
+"""A finished part file gets its final name: atomically, never over a file that this queue did not write."""
 
 import glob
 import os
@@ -23,8 +23,10 @@ def is_foreign(final: Path, placed_sha256: str | None) -> bool:
 def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, history: Path | None) -> None:
     """Give the part file its name. Blocks. Running it again after a kill at any point finishes it.
 
+    The caller flushes the folder before it says that the clip is there.
+
     Args:
-        part: the whole, checked file, on the same file system as `final`.
+        part: the whole, checked and flushed file, on the same file system as `final`.
         final: its name.
         sha256: the digest of `part`.
         placed_sha256: what this queue has put under the name before, if anything.
@@ -46,9 +48,7 @@ def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, histo
             raise OccupiedError(f"{final} exists and was not written by this queue; move it away")
         if history is not None:
             _keep(final, history)
-    flush(part)
     part.replace(final)
-    flush(final.parent)
 
 
 def _keep(old: Path, history: Path) -> None:
@@ -69,6 +69,8 @@ def _keep(old: Path, history: Path) -> None:
 def replacing(final: Path) -> Iterator[TextIO]:
     """A text file (UTF-8, line ends as written) that stands under its name once it is whole, or not at all. Blocks.
 
+    What stands there is on the disk; that it stands there is so when its folder is flushed.
+
     Raises:
         OSError: the disk; what stood under the name is as it was.
     """
@@ -78,7 +80,6 @@ def replacing(final: Path) -> Iterator[TextIO]:
             yield file
         flush(part)
         part.replace(final)
-        flush(final.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

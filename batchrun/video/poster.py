@@ -1,13 +1,17 @@
-"""One frame of a clip as a small picture, for lists and reports. Nice to have: nothing fails when it cannot be written."""
+"""One frame of a clip as a small picture, for lists and reports. Nice to have: nothing fails when it cannot be written.
+
+It is not flushed to the disk either: an empty one that a power cut has left counts as none (`is_poster`).
+"""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from batchrun.video.download import flush
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401  # or `save` imports every format there is, to find out who writes this one
+)
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -30,9 +34,16 @@ def write_poster(frame: "VideoFrame", target: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         pixels = frame.reformat(*size, "rgb24", interpolation="AREA", threads=1).to_ndarray()
         Image.fromarray(pixels).save(part, "WEBP", quality=_QUALITY, method=_METHOD)
-        flush(part)
         part.replace(target)
         return True
     with suppress(OSError):
         part.unlink(missing_ok=True)
     return False
+
+
+def is_poster(path: Path) -> bool:
+    """Whether a whole one stands there. Blocks."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False

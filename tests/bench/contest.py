@@ -17,7 +17,7 @@ from tests.bench.local import Local
 from tests.bench.process import Used, measured
 from tests.bench.rivals.terms import KEY, arguments
 from tests.bench.server import Terms
-from tests.bench.shop import Shop
+from tests.bench.shop import Shop, own_folder
 from tests.sim.night import clips
 
 SLOTS = 64
@@ -145,8 +145,8 @@ def contest(
     for number in range(rounds):
         for at, one in enumerate(contestants):
             print(f"… {name}, round {number + 1} of {rounds}: {one.name}", file=sys.stderr)
-            with TemporaryDirectory(dir=folder) as own:
-                mine = replace(shop, folder=Path(own) / f"{at}", jobs=max(SLOTS, jobs // one.jobs_part))
+            with own_folder(folder) as own:
+                mine = replace(shop, folder=own / f"{at}", jobs=max(SLOTS, jobs // one.jobs_part))
                 scores[one.name].append(score(local, terms, one, mine))
     return {one: middle(found) for one, found in scores.items()}
 

@@ -4,13 +4,12 @@ import math
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tests.bench.answers import Answer, Line, Setting
 from tests.bench.contest import BATCHRUN, FAST, FAST_POLL_S, SLOTS, once
 from tests.bench.local import Local
 from tests.bench.server import Terms
-from tests.bench.shop import Shop
+from tests.bench.shop import Shop, own_folder
 
 _ENDS_A_SECOND = 50.0
 """As many slots as are asked for are kept busy by latencies under which so many clips end each second."""
@@ -32,8 +31,8 @@ class Point:
 
 def _point(local: Local, folder: Path, shop: Shop, terms: Terms, start_cpu_s: float) -> Point:
     print(f"… growth: {shop.jobs:,} jobs, {shop.slots:,} slots", file=sys.stderr)
-    with TemporaryDirectory(dir=folder) as own:
-        used, _ = once(local, terms, BATCHRUN, replace(shop, folder=Path(own) / "shop").write())
+    with own_folder(folder) as own:
+        used, _ = once(local, terms, BATCHRUN, replace(shop, folder=own / "shop").write())
     return Point(
         jobs=shop.jobs,
         slots=shop.slots,

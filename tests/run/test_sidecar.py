@@ -113,13 +113,15 @@ async def test_a_clip_that_is_collected_before_its_manifest_is_read(shop: Shop, 
     assert {path.name for path in shop.output("a").parent.iterdir()} == names
 
 
-async def test_a_run_that_dies_before_it_is_written_comes_back_to_it(shop: Shop) -> None:
+async def test_a_run_that_dies_before_its_name_is_on_the_disk_comes_back_to_it(shop: Shop) -> None:
+    """Clip and sidecar have their names, the queue does not know yet; what was not flushed is gone after a power cut."""
     shop.add("a")
     async with emulated() as emulator:
         with pytest.raises(KeyError):
             await run_shop(shop, emulator, watcher=Watcher(on={Kind.PLACED: die}))
-        assert not shop.output("a").with_suffix(".json").exists()
+        shop.output("a").with_suffix(".json").unlink()
         await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == 1
     assert sidecar(shop, "a")["cost_usd"] == "0.25"
 
 

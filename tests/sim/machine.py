@@ -122,7 +122,7 @@ class SimDatabase:
         names: dict[str, None] = {}
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [sqlite._guarded(self._connection, _named(script, names)) for script in scripts]
+            outcomes = sqlite._outcomes(self._connection, [_named(script, names) for script in scripts])
             self._check(f"commit.before {'+'.join(names)}")
             self._connection.execute("COMMIT")
         except BaseException:
