@@ -81,9 +81,12 @@ def _worth_a_check_s(age_s: float, latency: Latency, least_s: float, most_s: flo
 def _left(latency: Latency, age_s: float) -> tuple[float, float]:
     """The share of predictions that still run at an age, and the integral of that share from there on, seconds."""
     wide = max(latency.sigma, _SURPRISED_SIGMA)
-    usual, surprising = (_log_normal_left(latency.median_s, sigma, age_s) for sigma in (latency.sigma, wide))
-    alive, ahead_s = ((1 - _SURPRISES) * one + _SURPRISES * other for one, other in zip(usual, surprising, strict=True))
-    return alive, ahead_s
+    usual_alive, usual_ahead_s = _log_normal_left(latency.median_s, latency.sigma, age_s)
+    rare_alive, rare_ahead_s = _log_normal_left(latency.median_s, wide, age_s)
+    return (
+        (1 - _SURPRISES) * usual_alive + _SURPRISES * rare_alive,
+        (1 - _SURPRISES) * usual_ahead_s + _SURPRISES * rare_ahead_s,
+    )
 
 
 def _log_normal_left(median_s: float, sigma: float, age_s: float) -> tuple[float, float]:

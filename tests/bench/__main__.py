@@ -100,7 +100,9 @@ def main() -> int:
     size.add_argument(
         "--quick", dest="sizes", action="store_const", const=QUICK, default=USUAL, help="small sizes, one round"
     )
-    size.add_argument("--full", dest="sizes", action="store_const", const=FULL, help="a million jobs, 10,000 slots")
+    size.add_argument(
+        "--full", dest="sizes", action="store_const", const=FULL, help="a queue of a million jobs, 10,000 slots"
+    )
     parser.add_argument(
         "--json", type=Path, default=ROOT / "build" / "bench.json", metavar="FILE", help="where the figures go"
     )

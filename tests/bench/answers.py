@@ -25,6 +25,8 @@ class Sizes:
     steady_s: float = 60.0
     """How long the crowd is watched."""
     growth_jobs: tuple[int, ...] = (100, 1000, 10_000)
+    growth_queue: tuple[int, int] | None = None
+    """So many jobs in a queue, and so many of them bought: to buy a million takes hours."""
     growth_slots: tuple[int, ...] = (1, 10, 100, 1000)
     rows: int = 50_000
     """Of the queue beside bare sqlite3."""
@@ -52,7 +54,8 @@ QUICK = Sizes(
 FULL = replace(
     USUAL,
     rounds=5,
-    growth_jobs=(100, 1000, 10_000, 100_000, 1_000_000),
+    growth_jobs=(100, 1000, 10_000, 100_000),
+    growth_queue=(1_000_000, 20_000),
     growth_slots=(1, 10, 100, 1000, 10_000),
     catalog_rows=(1_000, 100_000, 1_000_000),
 )

@@ -13,11 +13,12 @@ import matplotlib.pyplot as plt  # after the choice of what draws
 from matplotlib.axes import Axes
 
 _PANELS = (("by_jobs", "jobs"), ("by_slots", "slots"))
+_COLOR = "#2458a6"
 _ROWS = (("cpu_ms_a_job", "CPU ms a job"), ("peak_mb", "peak memory, MB"))
 
 
 def draw(figures: Mapping[str, Sequence[Mapping[str, Any]]], target: Path) -> None:
-    """Two columns (jobs, slots) of two rows (CPU a job, peak memory)."""
+    """Two columns (jobs, slots) of two rows (CPU a job, peak memory). Hollow: only a part of the jobs was bought."""
     figure, grid = plt.subplots(2, 2, figsize=(8, 4.2), sharex="col", sharey="row", layout="constrained")
     for row, (item, label) in enumerate(_ROWS):
         for column, (series, what) in enumerate(_PANELS):
@@ -31,7 +32,9 @@ def draw(figures: Mapping[str, Sequence[Mapping[str, Any]]], target: Path) -> No
 
 
 def _panel(axes: Axes, points: Sequence[Mapping[str, Any]], what: str, item: str) -> None:
-    axes.plot([one[what] for one in points], [one[item] for one in points], marker="o", markersize=4, color="#2458a6")
+    axes.plot([one[what] for one in points], [one[item] for one in points], marker="o", markersize=4, color=_COLOR)
+    parts = [one for one in points if one["bought"] < one["jobs"]]
+    axes.plot([one[what] for one in parts], [one[item] for one in parts], "o", markersize=4, color=_COLOR, mfc="white")
     axes.set_xscale("log")
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
