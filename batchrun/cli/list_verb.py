@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +18,8 @@ from batchrun.run.summary import SCHEMA_VERSION
 from batchrun.video.signs import Sign
 
 _SHOWN_CHARS = 60
+_KEPT = 1000
+_LEFT = "no longer in the manifest"
 _ANY = "any"
 _STATES = [*JobState]
 
@@ -63,36 +65,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Print the jobs."""
-    found = asyncio.run(_look(parsed, SystemClock()))
-    if parsed.sort:
-        found.sort(key=SORTS[parsed.sort])  # type: ignore[arg-type]  # each of them gives one kind of key
-    shown = found[: parsed.limit]
+    shown, total = asyncio.run(_first(parsed, SystemClock()))
     if parsed.json:
         jobs = [_json(one) for one in shown]
         print(
-            json.dumps(
-                {"schema_version": SCHEMA_VERSION, "total": len(found), "jobs": jobs}, ensure_ascii=False, indent=2
-            )
+            json.dumps({"schema_version": SCHEMA_VERSION, "total": total, "jobs": jobs}, ensure_ascii=False, indent=2)
         )
     else:
         print("\n".join(_table(shown)))
-        if len(found) > len(shown):
-            print(f"… and {len(found) - len(shown):,} more")
+        if total > len(shown):
+            print(f"… and {total - len(shown):,} more")
     return 0
 
 
-async def _look(parsed: argparse.Namespace, clock: Clock) -> list[Listed]:
-    found: list[Listed] = []
+async def _first(parsed: argparse.Namespace, clock: Clock) -> tuple[list[Listed], int]:
+    """The first of the wanted jobs, and how many are wanted. With `--limit` no more are kept than a few times as many."""
+    first: list[Listed] = []
+    total = 0
+    async for one in _wanted(parsed, clock):
+        total += 1
+        first.append(one)
+        if parsed.limit is not None and len(first) >= 2 * parsed.limit + _KEPT:
+            first = _sorted(first, parsed.sort)[: parsed.limit]
+    return _sorted(first, parsed.sort)[: parsed.limit], total
+
+
+def _sorted(found: list[Listed], sort: str | None) -> list[Listed]:
+    return sorted(found, key=SORTS[sort]) if sort else found  # type: ignore[arg-type]  # each gives one kind of key
+
+
+async def _wanted(parsed: argparse.Namespace, clock: Clock) -> AsyncIterator[Listed]:
     states = [JobState(state) for state in parsed.state or JobState]
     for path, manifests in common.queue_paths(parsed).items():
         queue = await open_to_look(Path(path), clock, preview=parsed.preview)
         try:
             for batch in batches_of(await queue.batches(), manifests, queue):
-                jobs = queue.jobs(batch.batch_id, states)
-                found += [Listed(batch.name, job) async for job in jobs if _is_wanted(job, parsed)]
+                async for job in queue.jobs(batch.batch_id, states):
+                    if _is_wanted(job, parsed):
+                        yield Listed(batch.name, job)
         finally:
             await queue.close()
-    return found
 
 
 def _is_wanted(job: JobView, parsed: argparse.Namespace) -> bool:
@@ -117,6 +129,7 @@ def _json(one: Listed) -> dict[str, object]:
         "take": job.take,
         "tags": list(job.tags),
         "priority": job.priority,
+        "in_manifest": job.current,
         "updated": rfc3339(job.changed_ms),
         "output": str(job.output),
         "size_bytes": job.size_bytes,
@@ -149,7 +162,10 @@ def _row(one: Listed, *, several: bool) -> tuple[str, str, str, str, str]:
 
 
 def _what(job: JobView) -> str:
+    notes = [] if job.current else [_LEFT]
     if job.state is JobState.DONE:
-        return common.shown_path(job.output) + (f"  [{', '.join(job.warnings)}]" if job.warnings else "")
-    text = f"{job.kind}: {job.message}" if job.kind and job.message else job.message or job.prompt
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+        text, notes = common.shown_path(job.output), [*job.warnings, *notes]
+    else:
+        text = f"{job.kind}: {job.message}" if job.kind and job.message else job.message or job.prompt
+        text = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+    return text + (f"  [{', '.join(notes)}]" if notes else "")

@@ -100,16 +100,15 @@ class JobView:
     output: Path
     size_bytes: int | None
     facts: Mapping[str, object]
-    price_usd_micros: int
     spent_usd_micros: int
     kind: str | None
     message: str | None
     prediction_id: str | None
     attempt_id: str | None
-    status_word: str | None
     submitted_ms: int | None
     changed_ms: int
-    generation: int
+    current: bool
+    """The manifest still holds it."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -298,14 +297,12 @@ def _job_view(row: Row, real_path: Callable[[str], Path]) -> JobView:
         output=real_path(row["output_path"]),
         size_bytes=row["file_bytes"],
         facts=json.loads(row["file_facts"] or "{}"),
-        price_usd_micros=row["price_usd_micros"],
         spent_usd_micros=row["spent_usd_micros"],
         kind=row["failure_kind"],
         message=row["failure_message"],
         prediction_id=row["prediction_id"],
         attempt_id=row["attempt_id"],
-        status_word=row["status_word"],
         submitted_ms=row["submitted_ms"],
         changed_ms=row["changed_ms"],
-        generation=row["generation"],
+        current=bool(row["current"]),
     )

@@ -8,7 +8,9 @@ import pytest
 from batchrun.cli.main import main
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
+from tests.clocks import StillClock
 from tests.conftest import Shop, emulated, run_shop
+from tests.store.stores import batch, opened, spec, take_in
 
 Capture = pytest.CaptureFixture[str]
 
@@ -70,3 +72,29 @@ async def test_columns_for_a_person(shop: Shop, capsys: Capture) -> None:
     assert line.startswith("vase")
     assert "moderation: " in line
     assert await listed(shop, capsys, "--kind", "refused") == ["no jobs"]
+
+
+async def test_who_left_the_manifest_is_marked(shop: Shop, capsys: Capture) -> None:
+    async with emulated() as emulator:
+        await run_shop(shop.add("mug").add("lamp"), emulator)
+        shop.rows.pop()
+        await run_shop(shop.write(), emulator)
+    mug, lamp = (await listed(shop, capsys))[1:]
+    assert mug.startswith("mug")
+    assert mug.endswith("mug.mp4")
+    assert lamp.endswith("lamp.mp4  [no longer in the manifest]")
+    found = json.loads("\n".join(await listed(shop, capsys, "--json")))["jobs"]
+    assert {job["id"]: job["in_manifest"] for job in found} == {"mug": True, "lamp": False}
+
+
+async def test_the_first_of_more_than_are_kept(shop: Shop, capsys: Capture) -> None:
+    jobs = 2500
+    shop.write()
+    specs = [spec(f"j{at:04}", shop.folder, priority=at * 7 % jobs) for at in range(jobs)]
+    (shop.folder / ".batchrun").mkdir()
+    async with opened(shop.folder / ".batchrun", StillClock()) as queue:
+        await take_in(queue, batch(shop.folder, specs))
+    by_priority = sorted(specs, key=lambda one: -one.priority)
+    assert await ids(shop, capsys, "--sort", "priority", "--limit", "3") == [one.key for one in by_priority[:3]]
+    assert await ids(shop, capsys, "--limit", "2") == ["j0000", "j0001"]
+    assert (await listed(shop, capsys, "--limit", "2"))[-1] == f"… and {jobs - 2:,} more"

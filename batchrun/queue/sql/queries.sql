@@ -594,12 +594,13 @@ SELECT json_group_array(job_id) AS job_ids FROM (
 
 -- name: list_jobs
 SELECT j.key, j.state, j.priority, j.tags, j.output_path, j.failure_kind, j.failure_message, j.changed_ms,
-       j.not_before_ms, j.file_bytes, j.file_facts, j.generation, r.prompt, r.duration_s, r.take, j.price_usd_micros,
-       a.prediction_id, a.submitted_ms, a.status_word, a.attempt_id,
+       j.file_bytes, j.file_facts, j.generation = b.generation AS current, r.prompt, r.duration_s, r.take,
+       a.prediction_id, a.submitted_ms, a.attempt_id,
        (SELECT coalesce(sum(l.spent_usd_micros), 0) FROM ledger l JOIN attempts t ON t.attempt_id = l.attempt_id
         WHERE t.job_id = j.job_id) AS spent_usd_micros
 FROM json_each(:job_ids) w
 CROSS JOIN jobs j ON j.job_id = w.value
+JOIN batches b ON b.batch_id = j.batch_id
 JOIN revisions r ON r.revision_id = j.revision_id
 LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
 ORDER BY w.key;
