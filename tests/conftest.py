@@ -165,7 +165,7 @@ async def run_shop(
     watcher: Watcher | None = None,
     stop: Stop | None = None,
     manifests: Sequence[Path] | None = None,
-    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    outside: Surroundings | None = None,
     **options: object,
 ) -> Result:
     """One paid run of the shop's manifest against the emulator."""
@@ -182,7 +182,7 @@ async def run_shop(
     session = Session(
         replace(chosen, **options),  # type: ignore[arg-type]
         lambda: [load_manifest(path, fast=True) for path in paths],
-        surroundings(busy_timeout_s),
+        outside or surroundings(),
         stop=stop or Stop(),
         observer=watcher or Watcher(),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-import threading
+from dataclasses import replace
 
 import pytest
 
@@ -11,18 +11,18 @@ from batchrun.emulator.faults import Fault
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, StorageError
 from batchrun.manifest.read import load_manifest
+from batchrun.provider.client import API
+from batchrun.provider.http import Http, RawAnswer
 from batchrun.provider.urls import origin_of
 from batchrun.queue import rescue as rescue_module
-from batchrun.run import buying
 from batchrun.run.events import Event, Kind
 from batchrun.run.session import Session
 from batchrun.run.stop import Stop
-from batchrun.run.sweeps import Sweeper
 from batchrun.run.terms import Options, Result
 from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_doubts import change, resolve
 from tests.run.test_first_frames import AREA_PX, MODEL_CROP, add, learn
-from tests.run.test_session import code_of
+from tests.run.test_session import code_of, counts
 from tests.sim.night import Scenario, play
 
 
@@ -159,32 +159,37 @@ async def test_max_spend_counts_what_a_run_spent_before_it_broke(shop: Shop) -> 
         assert rest + emulator.world.books.billed_usd_micros <= 500_000
 
 
-async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claimed again while its old worker is still there: that one ends with a lost lease, and nobody has the job."""
+async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop) -> None:
+    """The job goes on with the late prediction; its old worker still prepares to buy it, and must step back."""
+    preparing, adopted = asyncio.Event(), asyncio.Event()
+
+    class InThisOrder(Http):
+        """The list is asked once an upload has begun, and the upload goes on once a late prediction is adopted."""
+
+        async def api(self, method: str, path: str, **more: object) -> RawAnswer:
+            if path == f"{API}/media/uploads":
+                preparing.set()
+                await adopted.wait()
+            elif path == f"{API}/predictions":
+                await preparing.wait()
+            return await super().api(method, path, **more)  # type: ignore[arg-type]
+
     shop.add("a")
     async with emulated({Fault.SUBMIT_DROP_LATE: 1.0}, account=Account(late_ms=(0, 0), list_lag_ms=10**9)) as emulator:
         await run_shop(shop, emulator)
         await resolve(shop, emulator, "a", "--void")
         emulator.world.account = Account()
         emulator.world.dice.chances = {}
-
-        preparing, adopted = asyncio.Event(), threading.Event()
         watcher = Watcher()
         watcher.on[Kind.LATE] = lambda _: adopted.set()
-        loop, sweep = asyncio.get_running_loop(), Sweeper.sweep
-
-        def slowly(*_: object) -> bool:
-            loop.call_soon_threadsafe(preparing.set)
-            return adopted.wait(20)
-
-        async def after_it(self: Sweeper, *args: object) -> object:
-            await preparing.wait()
-            return await sweep(self, *args)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(buying, "is_foreign", slowly)
-        monkeypatch.setattr(Sweeper, "sweep", after_it)
         async with asyncio.timeout(25):
-            await run_shop(shop, emulator, watcher=watcher)
+            result = await run_shop(
+                shop, emulator, watcher=watcher, outside=replace(surroundings(), connect_http=InThisOrder)
+            )
+        order = [event.kind for event in watcher.events if event.kind in {Kind.CLAIMED, Kind.LATE, Kind.UPLOADED}]
+        assert order == [Kind.CLAIMED, Kind.LATE, Kind.UPLOADED, Kind.CLAIMED]
+        assert code_of(result) == ExitCode.NEEDS_PERSON  # a submit that was given up is charged after all
+        assert (counts(result), len(emulator.world.submits)) == ({"done": 1, "total": 1}, 1)
 
 
 def test_frozen_processes_and_a_request_that_waits_in_line_under_an_old_lease() -> None:

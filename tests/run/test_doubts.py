@@ -23,7 +23,7 @@ from batchrun.queue.rescue import Rescue
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from batchrun.video.check import check_clip
-from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.conftest import Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_kill import environment
 from tests.run.test_session import code_of, counts
 
@@ -275,7 +275,7 @@ async def test_an_answer_that_cannot_be_committed_is_kept_and_booked_by_the_next
     watcher.on[Kind.ANSWERED] = lock
     async with emulated(show_inputs=False) as emulator:  # nothing but the answer tells whose it is
         with pytest.raises(StorageError, match="locked"):
-            await run_shop(shop, emulator, watcher=watcher, busy_timeout_s=0.2)
+            await run_shop(shop, emulator, watcher=watcher, outside=surroundings(0.2))
         locks[0].close()
         change(shop, "UPDATE runs SET lease_until_ms = 0")  # it could not give its lease back: a minute has passed
         assert len(list(shop.queue_path.parent.glob("queue.db.rescue-*"))) == 1

@@ -6,7 +6,9 @@ import signal
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +17,16 @@ from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account
 from batchrun.errors import ExitCode, ManifestError, QueueError, UsageError
-from batchrun.queue.leases import ClaimScope
-from batchrun.queue.records import Job
+from batchrun.queue.script import Outcome, ScriptFactory
+from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
-from batchrun.queue.store import Queue
-from batchrun.run import session, summary
+from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from batchrun.video.check import check_clip
-from tests.conftest import KEY, Shop, Watcher, emulated, make_picture, run_shop
+from tests.conftest import KEY, Shop, Watcher, emulated, make_picture, run_shop, surroundings
+from tests.sim.machine import named
 
 
 def code_of(result: Result) -> ExitCode:
@@ -638,22 +640,22 @@ async def test_the_first_signal_drains(shop: Shop) -> None:
         assert len(emulator.world.submits) == 8
 
 
-async def test_a_signal_between_a_claim_and_the_first_step_of_its_worker(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_signal_between_a_claim_and_the_first_step_of_its_worker(shop: Shop) -> None:
     """A task that is cancelled before it begins runs no `finally` of its own: the run must end all the same."""
     stop = Stop()
 
-    class StoppedAtTheClaim(Queue):
-        async def claim_queued(self, scopes: Sequence[ClaimScope], count: int, **busy: object) -> list[Job]:
-            jobs = await super().claim_queued(scopes, count, **busy)
-            stop.ask(2)
-            return jobs
+    class StoppedAtTheClaim(SqliteDatabase):
+        async def transact(self, scripts: Sequence[ScriptFactory[Any]]) -> list[Outcome]:
+            names: dict[str, None] = {}
+            outcomes = await super().transact([named(script, names) for script in scripts])
+            if "take_lease" in names:
+                stop.ask(2)
+            return outcomes
 
-    monkeypatch.setattr(session, "Queue", StoppedAtTheClaim)
     shop.add_many(3)
     async with emulated() as emulator:
-        result = await asyncio.wait_for(run_shop(shop, emulator, stop=stop), 10)
+        outside = replace(surroundings(), connect=StoppedAtTheClaim.open)
+        result = await asyncio.wait_for(run_shop(shop, emulator, stop=stop, outside=outside), 10)
         assert (code_of(result), emulator.world.submits) == (ExitCode.INTERRUPTED, [])
 
 

@@ -122,7 +122,7 @@ class SimDatabase:
         names: dict[str, None] = {}
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = sqlite._outcomes(self._connection, [_named(script, names) for script in scripts])
+            outcomes = sqlite._outcomes(self._connection, [named(script, names) for script in scripts])
             self._check(f"commit.before {'+'.join(names)}")
             self._connection.execute("COMMIT")
         except BaseException:
@@ -159,7 +159,7 @@ class SimDatabase:
         self._connection.close()
 
 
-def _named(script: ScriptFactory[Any], names: dict[str, None]) -> ScriptFactory[Any]:
+def named(script: ScriptFactory[Any], names: dict[str, None]) -> ScriptFactory[Any]:
     """The same script; the names of its statements are noted."""
 
     def run() -> Script[Any]:
