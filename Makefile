@@ -41,10 +41,10 @@ $(BENCH): $(READY)
 	@rm -f $(VENV)/.bench-*
 	@touch $@
 
-# ARGS=--quick is a short run, ARGS=--full goes up to a million jobs, ARGS=--readme refreshes the README's table and picture;
+# ARGS=--quick is a short run, ARGS=--full goes up to a queue of a million jobs, ARGS=--readme refreshes the README's table and picture;
 # ARGS="crowd store" asks these questions only.
 ARGS ?=
-bench: $(BENCH) ## Measure, beside a bare loop, the vendor's SDK and a durable engine (about 20 minutes; ARGS=--quick: 5)
+bench: $(BENCH) ## Measure, beside a bare loop, the vendor's SDK and a durable engine (about 25 minutes; ARGS=--quick: 7)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 # Sizes of `make proof`; the tests run the same proofs in small ones.

@@ -79,7 +79,7 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 async def _first(parsed: argparse.Namespace, clock: Clock) -> tuple[list[Listed], int]:
-    """The first of the wanted jobs, and how many are wanted. With `--limit` no more are kept than a few times as many."""
+    """The first of the wanted jobs, and how many are wanted. With `--limit` few more are kept than it says."""
     first: list[Listed] = []
     total = 0
     async for one in _wanted(parsed, clock):

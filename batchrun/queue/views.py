@@ -108,7 +108,7 @@ class JobView:
     submitted_ms: int | None
     changed_ms: int
     current: bool
-    """The manifest still holds it."""
+    """The manifest held it when it was last read."""
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from batchrun.run.retry import failure_kind
 from batchrun.run.tools import Tools
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
-from batchrun.video.download import Download, flush
+from batchrun.video.download import Download, flush, flush_names
 from batchrun.video.place import late_path
 
 
@@ -70,4 +70,4 @@ def _place(part: Path, final: Path, duration_s: int) -> None:
     check_clip(part, duration_s)
     flush(part)
     part.replace(final)
-    flush(final.parent)
+    flush_names(final.parent)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.run.halts import Halt, HaltKind
+from batchrun.video.download import flush_names
 
 MIN_FREE_BYTES = 200_000_000
 """For some clips that are on their way, and what else is written."""
@@ -47,6 +48,7 @@ class SaveGuard:
                 file.write(b"\0")
                 file.flush()
                 os.fsync(file.fileno())
+            flush_names(folder)
             free_bytes = shutil.disk_usage(folder).free
         except OSError as error:
             return Halt(HaltKind.CANNOT_SAVE, f"clips cannot be saved in {folder}: {error.strerror}; nothing is bought")

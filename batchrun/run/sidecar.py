@@ -20,7 +20,7 @@ from batchrun.queue.clips import ClipView, clip_of
 from batchrun.queue.records import Job, Twin
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
-from batchrun.video.download import flush
+from batchrun.video.download import flush_names
 from batchrun.video.place import OccupiedError, replacing
 
 VERSION = 1
@@ -129,7 +129,7 @@ def put_beside(output: Path, sidecar: Sidecar | None) -> str | None:
             trouble = str(error)
         except OSError as error:
             trouble = f"{sidecar.path} cannot be written: {error.strerror or error}"
-    flush(output.parent)
+    flush_names(output.parent)
     return trouble
 
 

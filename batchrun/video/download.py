@@ -1,5 +1,6 @@
 """Bytes from the provider into a part file: streamed, bounded, counted, flushed."""
 
+import errno
 import hashlib
 import os
 import re
@@ -113,7 +114,10 @@ class Download:
 
     async def _write(self, pieces: AsyncIterator[bytes]) -> PartFile:
         # Writing goes to the page cache; what may take long is the flush, which the caller's thread does (`flush`).
-        with _opened(self._part, self._size_bytes) as file:
+        with _opened(self._part, "r+" if self._size_bytes else "w") as file:
+            if self._size_bytes:
+                file.truncate(self._size_bytes)
+                file.seek(self._size_bytes)
             async for piece in pieces:
                 if self._size_bytes + len(piece) > self._max_bytes:
                     raise TooLargeError(
@@ -131,18 +135,13 @@ class Download:
         return PartFile(self._part, size_bytes, sha256)
 
 
-def _opened(part: Path, size_bytes: int) -> FileIO:
-    """Ready to go on behind its first bytes. As few system calls as can be: each of them lets go of the interpreter."""
-    mode = "r+" if size_bytes else "w"
+def _opened(part: Path, mode: str) -> FileIO:
+    """Unbuffered, its folder made when needed: few system calls, for each of them lets go of the interpreter."""
     try:
-        file = FileIO(part, mode)
+        return FileIO(part, mode)
     except (FileNotFoundError, NotADirectoryError):
         part.parent.mkdir(parents=True, exist_ok=True)
-        file = FileIO(part, mode)
-    if size_bytes:
-        file.truncate(size_bytes)
-        file.seek(size_bytes)
-    return file
+        return FileIO(part, mode)
 
 
 def _write_all(file: FileIO, piece: bytes) -> None:
@@ -172,6 +171,18 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_names(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk. Blocks.
+
+    A file system that has no such call for folders (some of Windows' shares and of FUSE) looks after names itself.
+    """
+    try:
+        flush(folder)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
 
 
 def sha256_of(path: Path) -> str:

@@ -42,7 +42,7 @@ def write_poster(frame: "VideoFrame", target: Path) -> bool:
 
 
 def is_poster(path: Path) -> bool:
-    """Whether a whole one stands there. Blocks."""
+    """Whether one stands there that is not empty. Blocks."""
     try:
         return path.stat().st_size > 0
     except OSError:

@@ -649,7 +649,7 @@ async def test_a_signal_between_a_claim_and_the_first_step_of_its_worker(shop: S
             names: dict[str, None] = {}
             outcomes = await super().transact([named(script, names) for script in scripts])
             if "take_lease" in names:
-                stop.ask(2)
+                asyncio.get_running_loop().call_soon(stop.ask, 2)  # once the workers' tasks are made
             return outcomes
 
     shop.add_many(3)

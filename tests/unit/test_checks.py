@@ -21,6 +21,7 @@ from batchrun.manifest.jobs import Checks
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import WarnedClipError, check_clip
 from batchrun.video.looks import first_frame
+from batchrun.video.poster import is_poster
 from batchrun.video.signs import MEANING, Sign, in_words
 
 IMAGES = sorted((Path(__file__).parents[2] / "jobs" / "images").glob("*.jpg"))
@@ -408,6 +409,16 @@ def test_a_poster_that_cannot_be_written_fails_nothing(clip_of: Clips, tmp_path:
     (tmp_path / "a.webp").mkdir()
     assert check_clip(clip_of("push"), 5, poster=tmp_path / "a.webp").frames == FRAMES
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.webp", "posters"]
+
+
+def test_an_empty_poster_is_none(clip_of: Clips, tmp_path: Path) -> None:
+    """It is not flushed, so a power cut may leave its name alone."""
+    poster = tmp_path / "p.webp"
+    assert not is_poster(poster)
+    poster.touch()
+    assert not is_poster(poster)
+    check_clip(clip_of("push"), 5, poster=poster)
+    assert is_poster(poster)
 
 
 def test_a_broken_clip_leaves_the_older_poster_alone(clip_of: Clips, tmp_path: Path) -> None:
