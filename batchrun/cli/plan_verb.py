@@ -17,7 +17,7 @@ from batchrun.run.asked import left_of
 from batchrun.run.forecast import CapForecast, Forecast, Line, merged
 from batchrun.run.outlook import look_ahead
 from batchrun.run.quotes import Quote, Today, ask_today, prices_of
-from batchrun.run.summary import SCHEMA_VERSION, skipped_json, skipped_lines
+from batchrun.run.summary import SCHEMA_VERSION, jobs_text, skipped_json, skipped_lines
 
 _SHOWN = 20
 _TEXT_CHARS = 60
@@ -91,7 +91,7 @@ def _rest(max_spend_usd_micros: int | None, price_usd_micros: int) -> int | None
 
 def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -> list[str]:
     sums, to_buy = forecast.sums, forecast.sums.to_buy
-    lines = [f"{sums.jobs} jobs, {to_buy.count} to buy for at most {format_usd(to_buy.usd_micros)}"]
+    lines = [f"{jobs_text(sums.jobs)}, {to_buy.count} to buy for at most {format_usd(to_buy.usd_micros)}"]
     for reason, (count, cost) in forecast.by_reason().items():
         lines.append(f"  {count:>7} {reason.value:<26} {format_usd(cost) if cost else ''}".rstrip())
     if sums.copies:

@@ -21,6 +21,7 @@ from batchrun.run.summary import (
     SCHEMA_VERSION,
     counts_json,
     counts_of,
+    jobs_text,
     problem_lines,
     problems_json,
 )
@@ -126,7 +127,7 @@ def _lines(standing: Standing, now_ms: int) -> list[str]:
         words = [f"{count} {name}" for name, count in counts.items() if count and name not in ("total", "up_to_date")]
         balance = standing.balances[view.name]
         held = f", {format_usd(balance.held_usd_micros)} held" if balance.held_usd_micros else ""
-        lines.append(f"{view.name}: {counts['total']} jobs: {', '.join(words)}")
+        lines.append(f"{view.name}: {jobs_text(counts['total'])}: {', '.join(words)}")
         lines.append(f"  {format_usd(balance.spent_usd_micros)} spent{held}")
     for batch, job in standing.running[:_SHOWN]:
         age_s = (now_ms - (job.submitted_ms or now_ms)) // 1000

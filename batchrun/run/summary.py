@@ -264,8 +264,13 @@ def run_lines(
 def batch_line(view: BatchView, counts: Mapping[str, int]) -> str:
     """One batch and its counts."""
     words = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count and name != "total"]
-    removed = f"; {view.removed} jobs no longer in the manifest" if view.removed else ""
-    return f"{view.name}: {counts['total']} jobs: {', '.join(words) or 'none'}{removed}"
+    removed = f"; {jobs_text(view.removed)} no longer in the manifest" if view.removed else ""
+    return f"{view.name}: {jobs_text(counts['total'])}: {', '.join(words) or 'none'}{removed}"
+
+
+def jobs_text(count: int) -> str:
+    """So many jobs, in words."""
+    return "1 job" if count == 1 else f"{count} jobs"
 
 
 def problem_lines(views: Sequence[BatchView]) -> list[str]:

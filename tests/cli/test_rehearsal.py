@@ -103,7 +103,7 @@ async def test_each_one_begins_anew_and_its_queue_can_be_looked_at_and_never_bou
     looked = subprocess.run(
         [*words, "status", str(shop.manifest), "--db", queue], capture_output=True, text=True, check=True
     )
-    assert "shop: 1 jobs: 1 done" in looked.stdout
+    assert "shop: 1 job: 1 done" in looked.stdout
     bought = subprocess.run(
         [*words, str(shop.manifest), "--db", queue],
         capture_output=True, text=True, check=False, env=os.environ | {"WAVESPEED_API_KEY": KEY},

@@ -53,7 +53,7 @@ def test_it_works_where_the_sources_are_not(wheel: Path, tmp_path: Path) -> None
     place = run("-c", "import batchrun; print(batchrun.__file__)").strip()
     assert Path(place).is_relative_to(library)
     assert "pics.yaml" in run("-m", "batchrun", "init", "pics")
-    assert "pics: 1 jobs: 1 done" in run("-m", "batchrun", "pics.yaml", "--preview", "-q")
+    assert "pics: 1 job: 1 done" in run("-m", "batchrun", "pics.yaml", "--preview", "-q")
     page = shop / run("-m", "batchrun", "report", "pics.yaml", "--preview").strip()
     assert "<style>" in page.read_text("utf-8")
     assert "Rehearsal of 1 job" in run(

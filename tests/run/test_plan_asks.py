@@ -67,7 +67,7 @@ async def test_a_plan_does_not_fail_because_the_provider_is_away_or_does_not_lik
     manifest = str(shop.add("a").manifest)
     at(monkeypatch, "http://127.0.0.1:9")
     said = await say(capsys, "plan", manifest)
-    assert "1 jobs, 1 to buy for at most $0.25" in said
+    assert "1 job, 1 to buy for at most $0.25" in said
     assert "today's price and balance are not known: " in said
     async with emulated() as emulator:
         at(monkeypatch, emulator.base_url, "wsk_another")
