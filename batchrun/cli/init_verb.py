@@ -33,7 +33,7 @@ jobs:
 {jobs}"""
 _GLOB = """\
   - from: "{pattern}"
-    prompt: "{{stem}} turns slowly on a turntable, soft studio light"   # {{stem}}, {{name}}, {{folder}} of the file
+    prompt: "slow push in on the {{stem}}, soft studio light"   # {{stem}}, {{name}}, {{folder}} of the file
     # tags: [new]
 """
 _TABLE = """\
@@ -111,7 +111,7 @@ def _of_table(path: Path, target: Path) -> tuple[str, int]:
     key = _guess(columns, _ID) or columns[0]
     written, length = _named(columns, _PROMPT), _named(columns, _DURATION)
     text = _guess(columns, _TEXT) or key
-    prompt = f"{{{written}}}" if written else f"{{{text}}} turns slowly on a turntable, soft studio light"
+    prompt = f"{{{written}}}" if written else f"slow push in on the {{{text}}}, soft studio light"
     is_length = length is not None and seen[length] <= {"5", "10"}
     more = f'    duration: "{{{length}}}"\n' if is_length else ""
     source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()

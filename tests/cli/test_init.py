@@ -25,7 +25,7 @@ def test_a_folder_becomes_a_manifest_that_validates(tmp_path: Path, capsys: Capt
     assert f"{target.name}\nnext: batchrun plan" in capsys.readouterr().out
     batch = load_manifest(target)
     assert [job.key for job in batch.jobs] == ["lamp", "mug"]
-    assert batch.jobs[0].prompt == "lamp turns slowly on a turntable, soft studio light"
+    assert batch.jobs[0].prompt == "slow push in on the lamp, soft studio light"
     assert batch.caps.budget_usd_micros == 500_000
 
 
@@ -43,7 +43,8 @@ def test_a_table_becomes_a_manifest_that_validates(tmp_path: Path, head: str, ro
     table.write_text(f"{head}\n{rows}", "utf-8")
     assert main(["init", str(table)]) == 0
     batch = load_manifest(tmp_path / "export.yaml")
-    assert [(job.key, job.prompt.split(" turns")[0]) for job in batch.jobs] == [("m1", "Mug"), ("l1", "Lamp")]
+    prompts = [f"slow push in on the {title}, soft studio light" for title in ("Mug", "Lamp")]
+    assert [(job.key, job.prompt) for job in batch.jobs] == list(zip(["m1", "l1"], prompts, strict=True))
 
 
 def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> No
     jobs = load_manifest(tmp_path / "shop.yaml").jobs
     assert [(job.prompt, job.duration_s) for job in jobs] == [("It rocks", 10), ("It glows", 5)]
     (job,) = load_manifest(tmp_path / "odd.yaml").jobs
-    assert (job.prompt.split(" turns")[0], job.duration_s) == ("Mug", 5)
+    assert (job.prompt, job.duration_s) == ("slow push in on the Mug, soft studio light", 5)
 
 
 def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, capsys: Capture) -> None:
