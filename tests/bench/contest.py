@@ -17,7 +17,7 @@ from tests.bench.local import Local
 from tests.bench.process import Used, measured
 from tests.bench.rivals.terms import KEY, arguments
 from tests.bench.server import Terms
-from tests.bench.shop import Shop, own_folder
+from tests.bench.shop import REST_S, Shop, own_folder
 from tests.sim.night import clips
 
 SLOTS = 64
@@ -131,7 +131,14 @@ def middle(scores: Sequence[Score]) -> Score:
 
 
 def contest(
-    local: Local, folder: Path, name: str, terms: Terms, jobs: int, rounds: int, contestants: Sequence[Contestant] = ALL
+    local: Local,
+    folder: Path,
+    name: str,
+    terms: Terms,
+    jobs: int,
+    rounds: int,
+    contestants: Sequence[Contestant] = ALL,
+    rest_s: float = REST_S,
 ) -> dict[str, Score]:
     """Medians of rounds in which each has its turn, so that a busy moment of the machine hits them all."""
     shop = Shop(
@@ -145,7 +152,7 @@ def contest(
     for number in range(rounds):
         for at, one in enumerate(contestants):
             print(f"… {name}, round {number + 1} of {rounds}: {one.name}", file=sys.stderr)
-            with own_folder(folder) as own:
+            with own_folder(folder, rest_s) as own:
                 mine = replace(shop, folder=own / f"{at}", jobs=max(SLOTS, jobs // one.jobs_part))
                 scores[one.name].append(score(local, terms, one, mine))
     return {one: middle(found) for one, found in scores.items()}

@@ -12,7 +12,7 @@ from tests.conftest import make_picture
 
 PICTURES = 16
 """Files that the jobs share; each prompt is its own, so that every job is a clip of its own."""
-_REST_S = 6.0
+REST_S = 6.0
 """ext4 without a journal leaves a freed inode alone for five seconds and searches the longer for others: after the files of
 one measurement were removed, each new file of the next one cost 0.2 ms of CPU."""
 _MANIFEST = """\
@@ -70,11 +70,11 @@ class Shop:
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[Path]:
-    """A new folder in this one, for one measurement."""
+def own_folder(folder: Path, rest_s: float = REST_S) -> Iterator[Path]:
+    """A new folder in this one, for one measurement, and a rest after it for the next one's sake."""
     with TemporaryDirectory(dir=folder) as name:
         yield Path(name)
-    time.sleep(_REST_S)
+    time.sleep(rest_s)
 
 
 def rows(table: Path) -> Iterator[tuple[str, Path, str]]:

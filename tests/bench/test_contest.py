@@ -21,7 +21,7 @@ from tests.sim.night import clips, memory_folder
 
 def test_batchrun_and_the_floor_do_the_same_work(tmp_path: Path) -> None:
     with local_provider() as local:
-        scores = contest(local, tmp_path, "few", Terms(), 3, 1, (FLOOR, BATCHRUN))
+        scores = contest(local, tmp_path, "few", Terms(), 3, 1, (FLOOR, BATCHRUN), rest_s=0.0)
     assert scores.keys() == {FLOOR.name, BATCHRUN.name}
     assert all(one.polls >= 1 and one.peak_bytes > 10_000_000 for one in scores.values())
 
