@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from batchrun.manifest.catalogue import PictureRules
-from batchrun.manifest.pictures import Facts, Picture, PictureError, check_picture, facts_of, read_picture_and_facts
+from batchrun.manifest.pictures import Facts, Picture, PictureError, check_picture, facts_of, read_picture
 
 MAX_PICTURES = 250_000
 MAX_FILE_BYTES = 512 * 2**20
@@ -130,12 +130,12 @@ class PictureReader:
 
     def _picture(self, path: Path, name: str) -> Picture:
         if self._cache is None:
-            return read_picture_and_facts(path, self._rules)[0]
+            return read_picture(path, self._rules)[0]
         known = self._cache.get(name, facts) if (facts := facts_of(path)) else None
         if known is not None:
             check_picture(known, path.name, self._rules)
             return known
-        picture, _, facts = read_picture_and_facts(path, self._rules)
+        picture, facts = read_picture(path, self._rules)
         if facts is not None:
             self._cache.add(name, facts, picture)
         return picture

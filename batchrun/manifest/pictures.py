@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from batchrun.manifest.catalogue import PictureRules
 
 _CONTENT_TYPE = {"JPEG": "image/jpeg", "PNG": "image/png"}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAME_AS = {"MPO": "JPEG"}  # what phones write: a JPEG with further pictures behind it
 
 
@@ -32,6 +33,10 @@ class Picture:
 
 class PictureError(ValueError):
     """The picture cannot be used; the text says why and what is accepted."""
+
+
+class PictureChangedError(PictureError):
+    """The file holds another picture than before."""
 
 
 class Facts(NamedTuple):
@@ -61,24 +66,31 @@ def _facts(found: os.stat_result) -> Facts:
     return Facts(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def read_picture(path: Path, rules: PictureRules) -> tuple[Picture, bytes]:
-    """The picture, and its bytes.
+def read_picture(path: Path, rules: PictureRules) -> tuple[Picture, Facts | None]:
+    """The picture, and its file's facts; None when it changed while it was read.
 
     Raises:
         PictureError: missing, not a regular file, too large, of another type, too small, too long.
     """
-    picture, data, _ = read_picture_and_facts(path, rules)
-    return picture, data
-
-
-def read_picture_and_facts(path: Path, rules: PictureRules) -> tuple[Picture, bytes, Facts | None]:
-    """As `read_picture`, and the file's facts; None when it changed while it was read."""
     data, facts = _read(path, rules)
     kind, width_px, height_px = _header(data, path, rules)
     digest = hashlib.sha256(data).hexdigest()
     picture = Picture(digest, len(data), width_px, height_px, sys.intern(_CONTENT_TYPE[kind]))
     check_picture(picture, path.name, rules)
-    return picture, data, facts
+    return picture, facts
+
+
+def read_same_picture(path: Path, sha256: str, rules: PictureRules) -> tuple[str, bytes]:
+    """Content type and bytes of a picture that was read and accepted before.
+
+    Raises:
+        PictureChangedError: it is another one by now.
+        PictureError: it cannot be read any more.
+    """
+    data, _ = _read(path, rules)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise PictureChangedError(f"{path} changed since the manifest was read")
+    return _CONTENT_TYPE["PNG" if data.startswith(_PNG_SIGNATURE) else "JPEG"], data
 
 
 def check_picture(picture: Picture, name: str, rules: PictureRules) -> None:

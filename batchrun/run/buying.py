@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from batchrun.manifest.catalogue import models
-from batchrun.manifest.pictures import Picture, PictureError, read_picture
+from batchrun.manifest.pictures import PictureChangedError, PictureError, read_same_picture
 from batchrun.provider import uploads
 from batchrun.provider.outcome import (
     Accepted,
@@ -156,29 +156,22 @@ async def _upload(carried: Carried) -> Upload:
         return Upload(attempt_id=tools.new_id(), url=job.revision.image_url, uploaded_ms=now_ms)
     if job.upload is not None and now_ms - job.upload.uploaded_ms < uploads.MAX_AGE_MS:
         return job.upload
-    picture, data = await asyncio.to_thread(_planned_picture, job)
+    content_type, data = await asyncio.to_thread(_planned_picture, job)
     attempt_id = tools.new_id()
-    name = f"br-{tools.queue.identity.queue_id}-{attempt_id}{_SUFFIX[picture.content_type]}"
-    url = await carried.free(lambda: uploads.upload(tools.client, name, data, picture.content_type), UPLOAD)
+    name = f"br-{tools.queue.identity.queue_id}-{attempt_id}{_SUFFIX[content_type]}"
+    url = await carried.free(lambda: uploads.upload(tools.client, name, data, content_type), UPLOAD)
     upload = Upload(attempt_id=attempt_id, url=url, uploaded_ms=tools.clock.now_ms())
     await tools.queue.record_upload(job, upload)
     carried.tell(Kind.UPLOADED)
     return upload
 
 
-def _planned_picture(job: Job) -> tuple[Picture, bytes]:
-    """The picture's bytes, when they are still those that were planned. Blocks."""
-    path, revision = job.revision.image_path, job.revision
-    if path is None:
+def _planned_picture(job: Job) -> tuple[str, bytes]:
+    """The picture's content type and bytes, when they are still those that were planned. Blocks."""
+    path, sha256 = job.revision.image_path, job.revision.image_sha256
+    if path is None or sha256 is None:
         raise PictureError("the job has no picture file")
-    picture, data = read_picture(path, models()[revision.model].picture)
-    if picture.sha256 != revision.image_sha256:
-        raise PictureChangedError(f"{path} changed since the manifest was read")
-    return picture, data
-
-
-class PictureChangedError(PictureError):
-    """The file holds another picture than the one that was planned."""
+    return read_same_picture(path, sha256, models()[job.revision.model].picture)
 
 
 async def _plan_again(carried: Carried, message: str) -> Ending:

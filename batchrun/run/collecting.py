@@ -5,6 +5,7 @@ import errno
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from batchrun.plan import RETENTION_MS
@@ -141,7 +142,7 @@ def _poster_path(carried: Carried) -> Path:
 
 def _checked(got: PartFile, part: Path, job: Job, poster: Path) -> ClipFacts:
     """Check, flush, and give the part file the name under which a later run finds it. Blocks."""
-    picture = sent_picture(job.revision)
+    picture = partial(sent_picture, job.revision)
     try:
         facts = check_clip(got.path, job.revision.duration_s, job.checks, picture=picture, poster=poster)
     except BrokenClipError:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from batchrun.manifest.jobs import Checks
@@ -128,7 +129,7 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
     # Only `strict` asks more of a clip than what its twin's facts say already; the others need just a poster
     checks = Checks.STRICT if job.checks is Checks.STRICT else Checks.QUICK
     try:
-        check_clip(part, job.revision.duration_s, checks, picture=sent_picture(job.revision), poster=poster)
+        check_clip(part, job.revision.duration_s, checks, picture=partial(sent_picture, job.revision), poster=poster)
     except BrokenClipError:
         part.unlink()
         raise

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from batchrun.clock import Clock, rfc3339
@@ -123,7 +124,7 @@ def _made_ready(job: Job, kept: Path, folder: Path, kind: str) -> ReadyFile:
         part.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, fresh)
         poster = poster_path(folder, kind, job.batch, job.key)
-        picture = sent_picture(job.revision)
+        picture = partial(sent_picture, job.revision)
         facts = check_clip(fresh, job.revision.duration_s, Checks.FULL, picture=picture, poster=poster)
         file = ReadyFile(sha256=sha256_of(fresh), size_bytes=fresh.stat().st_size, facts=facts.as_json())
         flush(fresh)

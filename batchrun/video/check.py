@@ -1,6 +1,7 @@
 """What `done` means: the clip is whole and as long as was asked; and what of it a person should look at."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,16 +64,16 @@ def check_clip(
     asked_duration_s: int,
     checks: Checks = Checks.FULL,
     *,
-    picture: Path | None = None,
+    picture: Callable[[], Path | None] = lambda: None,
     poster: Path | None = None,
 ) -> ClipFacts:
     """Walk the boxes, read the header, decode every frame on this thread. Blocks for up to seconds.
 
     Args:
         path: the clip.
-        asked_duration_s: how long it was bought.
+        asked_duration_s: the length that was bought, seconds.
         checks: `quick` believes the header where it says how many frames there are, and decodes no more than a poster.
-        picture: the product's, where it is a file that is still what was sent.
+        picture: finds the product's, where it is a file that is still what was sent; asked when it is compared.
         poster: where one frame is kept as WebP when the clip is accepted; that it cannot be is no failure.
 
     Raises:
@@ -195,13 +196,14 @@ def _header_only(container: "InputContainer", stream: "VideoStream") -> _Seen:
     return seen
 
 
-def _warnings(stream: "VideoStream", seen: _Seen, picture: Path | None) -> tuple[str, ...]:
+def _warnings(stream: "VideoStream", seen: _Seen, picture: Callable[[], Path | None]) -> tuple[str, ...]:
     if not seen.thumbnails:
         return ()
     look: Look | None = None
-    if picture is not None and stream.codec_context.width * stream.codec_context.height >= _COMPARED_PIXELS:
+    is_comparable = stream.codec_context.width * stream.codec_context.height >= _COMPARED_PIXELS
+    if is_comparable and (path := picture()) is not None:
         with suppress(NoLookError):
-            look = look_of_picture(picture)
+            look = look_of_picture(path)
     return signs_of(seen.thumbnails, look, seen.beginning)
 
 

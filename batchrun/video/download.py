@@ -187,5 +187,5 @@ def flush_names(folder: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """The digest of a file. Blocks."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -78,7 +78,8 @@ def replacing(final: Path) -> Iterator[TextIO]:
     try:
         with part.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
             yield file
-        flush(part)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(final)
     except BaseException:
         part.unlink(missing_ok=True)
