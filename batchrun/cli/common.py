@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> d
         path = _preview_of(Path(asked), is_preview) if asked else default_queue(manifest, preview=is_preview)
         found.setdefault(path, []).append(manifest)
     return {path: tuple(manifests) for path, manifests in found.items()}
+
+
+def command_of(parsed: argparse.Namespace) -> str:
+    """What names the same queue again on a command line: the manifests, and where the queue is."""
+    words = [shown_path(path) for path in parsed.manifests]
+    words += ["--preview"] if parsed.preview else []
+    return shlex.join(words + (["--db", parsed.db] if parsed.db else []))
 
 
 def default_queue(manifest: Path, *, preview: bool) -> Path:

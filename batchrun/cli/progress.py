@@ -22,7 +22,19 @@ _ENDS = {
     Kind.REJECTED: "rejected",
     Kind.UNKNOWN: "unknown",
 }
-_WORTH_A_LINE = {*_ENDS, Kind.WARNED, Kind.PUT_OFF, Kind.REFUSED, Kind.NOT_SENT, Kind.LEASE_LOST, Kind.NO_SIDECAR}
+_WORTH_A_LINE = {
+    *_ENDS,
+    Kind.WARNED,
+    Kind.PUT_OFF,
+    Kind.REFUSED,
+    Kind.NOT_SENT,
+    Kind.LEASE_LOST,
+    Kind.NO_SIDECAR,
+    Kind.PARKED,
+    Kind.LATE,
+    Kind.LATE_CLIP,
+    Kind.LOST,
+}
 _WHOLE_RUN = {Kind.WAITING, Kind.NOTE}
 
 

@@ -79,13 +79,22 @@ async def _main(parsed: argparse.Namespace, clock: Clock) -> int:
 
 
 def _chosen(found: Sequence[OpenSubmit | Job], ids: Sequence[str], batch: str) -> list[OpenSubmit | Job]:
-    """The asked ones; every id must name one."""
-    by_key = {one.key: one for one in found}
-    missing = [key for key in ids if key not in by_key]
+    """The asked ones; every id must name one, as `ID`, or as `BATCH/ID` where two batches have it."""
+    by_name: dict[str, list[OpenSubmit | Job]] = {}
+    for one in found:
+        for name in (one.key, f"{one.batch}/{one.key}"):
+            by_name.setdefault(name, []).append(one)
+    missing = [name for name in ids if name not in by_name]
     if missing:
-        open_ones = ", ".join([*by_key][:_SHOWN]) + (", …" if len(by_key) > _SHOWN else "") or "none"
+        keys = [one.key for one in found]
+        open_ones = ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "") or "none"
         raise UsageError(f"{', '.join(missing)}: nothing to decide so in {batch}; undecided are: {open_ones}")
-    return [by_key[key] for key in dict.fromkeys(ids)] if ids else list(found)
+    for name in ids:
+        if len(by_name[name]) > 1:
+            names = " and ".join(f"{one.batch}/{one.key}" for one in by_name[name])
+            raise UsageError(f"{name!r} stands for {names}: name one of them so; nothing was changed")
+    chosen = {(one.batch, one.key): one for name in ids for one in by_name[name]}
+    return list(chosen.values()) if ids else list(found)
 
 
 async def _decide(parsed: argparse.Namespace, queue: Queue, clock: Clock, chosen: Sequence[OpenSubmit | Job]) -> None:
@@ -134,7 +143,8 @@ def _print(parsed: argparse.Namespace, shown: Sequence[_Shown], *, decides: bool
     decision = next((word for word, asked in words.items() if asked), None)
     if parsed.json:
         jobs = [one.as_json for one in shown]
-        print(json.dumps({"schema_version": SCHEMA_VERSION, "decision": decision, "jobs": jobs}, indent=2))
+        found = {"schema_version": SCHEMA_VERSION, "decision": decision, "jobs": jobs}
+        print(json.dumps(found, ensure_ascii=False, indent=2))
         return
     if not shown:
         print("nothing to decide")
@@ -145,8 +155,8 @@ def _print(parsed: argparse.Namespace, shown: Sequence[_Shown], *, decides: bool
 
 
 def _next(parsed: argparse.Namespace, *, decides: bool) -> str:
-    manifest = common.shown_path(parsed.manifest)
-    return f"batchrun {manifest}" if decides else f"batchrun resolve {manifest} ID {_DECISIONS}"
+    command = common.command_of(parsed)
+    return f"batchrun {command}" if decides else f"batchrun resolve {command} ID {_DECISIONS}"
 
 
 def _json(one: OpenSubmit) -> dict[str, object]:

@@ -17,6 +17,7 @@ def main(parsed: argparse.Namespace) -> int:
     """Allow them another attempt."""
 
     def wanted(job: JobView) -> bool:
-        return job.state in RETRIED and (job.kind in parsed.kind if parsed.kind else job.kind not in NOT_UNNAMED)
+        is_meant = job.kind in parsed.kind if parsed.kind else job.kind not in NOT_UNNAMED
+        return job.current and job.state in RETRIED and is_meant
 
     return wishes.carry_out(parsed, "retry", wanted)

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import secrets
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -261,8 +260,8 @@ def _loader(options: Options, loaded: dict[Path, Batch], clock: Clock) -> Callab
 
 
 def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch]) -> int:
-    command = " ".join(str(path) for path in parsed.manifests)
-    reasons = summary.exit_reasons(result, command + (" --preview" if parsed.preview else ""))
+    can_resolve = len(parsed.manifests) == 1 and not parsed.preview
+    reasons = summary.exit_reasons(result, common.command_of(parsed), can_resolve=can_resolve)
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
         print(str(result.problem), file=sys.stderr)
@@ -285,9 +284,12 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
 
 
 def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, played_s: float) -> int:
-    command = " ".join(str(path) for path in parsed.manifests)
+    command = common.command_of(parsed)
     reasons = rehearsal_summary.by_urgency(
-        [*summary.exit_reasons(result, command), *rehearsal_summary.standing_reasons(read.stages, command)]
+        [
+            *summary.exit_reasons(result, command, can_resolve=False),
+            *rehearsal_summary.standing_reasons(read.stages, command),
+        ]
     )
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
@@ -315,13 +317,7 @@ def _print_summary(
     for folder in sorted({batch.output_folder for batch in loaded}):
         print(f"videos: {shown_path(folder)}")
     if any(view.counts.get(JobState.DONE, 0) for view in result.batches):
-        print(f"to look at them: {_report_command(parsed)}")
-
-
-def _report_command(parsed: argparse.Namespace) -> str:
-    words = ["batchrun", "report", *map(str, parsed.manifests)]
-    words += ["--preview"] if parsed.preview else []
-    return shlex.join(words + (["--db", parsed.db] if parsed.db else []))
+        print(f"to look at them: batchrun report {common.command_of(parsed)}")
 
 
 def _real_run(batches: Sequence[Batch]) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,9 @@ from batchrun.queue.views import BatchName, BatchView, JobView, RunView
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.summary import (
     SCHEMA_VERSION,
+    batch_line,
     counts_json,
     counts_of,
-    jobs_text,
     problem_lines,
     problems_json,
 )
@@ -71,8 +72,8 @@ def batches_of(views: Sequence[B], manifests: Sequence[Path], queue: Queue) -> l
     wanted = {path.resolve() for path in manifests}
     found = [view for view in views if queue.real_path(view.manifest) in wanted]
     if not found:
-        shown = ", ".join(str(path) for path in manifests)
-        raise QueueError(f"the queue knows nothing of {shown} yet; batchrun {shown} reads it")
+        names = [common.shown_path(path) for path in manifests]
+        raise QueueError(f"the queue knows nothing of {', '.join(names)} yet; batchrun {shlex.join(names)} reads it")
     return found
 
 
@@ -82,10 +83,13 @@ async def _look(queues: dict[Path, tuple[Path, ...]], clock: Clock, *, preview: 
         queue = await open_to_look(path, clock, preview=preview)
         try:
             standing.runs += await queue.living_runs()
-            standing.refunds_due_usd_micros += sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
+            due = await queue.doubts.refunds_due()
             for view in batches_of(await queue.batch_views(), manifests, queue):
                 standing.batches.append(view)
                 standing.balances[view.name] = await queue.balance(Scope(batch_id=view.batch_id))
+                standing.refunds_due_usd_micros += sum(
+                    one.amount_usd_micros for one in due if one.batch_id == view.batch_id
+                )
                 async for job in queue.jobs(view.batch_id, [JobState.RUNNING]):
                     standing.running.append((view.name, job))
         finally:
@@ -123,11 +127,9 @@ def _json(standing: Standing) -> dict[str, object]:
 def _lines(standing: Standing, now_ms: int) -> list[str]:
     lines: list[str] = []
     for view in standing.batches:
-        counts = counts_of(view, None)
-        words = [f"{count} {name}" for name, count in counts.items() if count and name not in ("total", "up_to_date")]
         balance = standing.balances[view.name]
         held = f", {format_usd(balance.held_usd_micros)} held" if balance.held_usd_micros else ""
-        lines.append(f"{view.name}: {jobs_text(counts['total'])}: {', '.join(words)}")
+        lines.append(batch_line(view, counts_of(view, None)))
         lines.append(f"  {format_usd(balance.spent_usd_micros)} spent{held}")
     for batch, job in standing.running[:_SHOWN]:
         age_s = (now_ms - (job.submitted_ms or now_ms)) // 1000

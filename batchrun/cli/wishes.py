@@ -12,8 +12,8 @@ from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.clock import SystemClock
 from batchrun.errors import UsageError
 from batchrun.queue.store import Queue
-from batchrun.queue.views import JobView
-from batchrun.queue.wishes import Granted, Verb
+from batchrun.queue.views import BatchName, JobView
+from batchrun.queue.wishes import Granted, JobName, Verb
 from batchrun.run.summary import SCHEMA_VERSION
 
 Wanted = Callable[[JobView], bool]
@@ -47,29 +47,50 @@ async def _grant(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> list
     queue = await open_to_look(path, SystemClock(), preview=parsed.preview)
     try:
         batches = batches_of(await queue.batches(), [parsed.manifest], queue)
-        batch_ids = [batch.batch_id for batch in batches]
-        return await queue.grant(verb, batch_ids, await _keys(queue, batch_ids, parsed, wanted))
+        chosen = await (_named if parsed.ids else _wanted)(queue, batches, parsed, wanted)
+        return await queue.grant(verb, chosen)
     finally:
         await queue.close()
 
 
-async def _keys(queue: Queue, batch_ids: Sequence[int], parsed: argparse.Namespace, wanted: Wanted) -> list[str]:
-    tags, ids = set(parsed.tag or ()), set(parsed.ids)
+async def _wanted(
+    queue: Queue, batches: Sequence[BatchName], parsed: argparse.Namespace, wanted: Wanted
+) -> list[JobName]:
+    """Batch id and key of every job that the wish is for."""
+    return [
+        (batch.batch_id, job.key)
+        for batch in batches
+        async for job in queue.jobs(batch.batch_id)
+        if wanted(job) and _has_tag(job, parsed.tag)
+    ]
+
+
+async def _named(queue: Queue, batches: Sequence[BatchName], parsed: argparse.Namespace, _: Wanted) -> list[JobName]:
+    """Batch id and key of the jobs that were named, in that order: `ID`, or `BATCH/ID` where two batches have it.
+
+    Raises:
+        UsageError: a name that no job has, or two.
+    """
+    found: dict[str, list[tuple[BatchName, JobView]]] = {name: [] for name in parsed.ids}
     known: set[str] = set()
-    chosen: list[str] = []
-    for batch_id in batch_ids:
-        async for job in queue.jobs(batch_id):
+    for batch in batches:
+        async for job in queue.jobs(batch.batch_id):
             known.add(job.key)
-            if (job.key in ids if ids else wanted(job)) and (not tags or tags & {*job.tags}):
-                chosen.append(job.key)
-    if not ids:
-        return chosen
-    for key in parsed.ids:
-        if key not in known:
-            nearest = get_close_matches(key, known, 1)
+            for name in {job.key, f"{batch.name}/{job.key}"} & found.keys():
+                found[name].append((batch, job))
+    for name, jobs in found.items():
+        if not jobs:
+            nearest = get_close_matches(name, known, 1)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise UsageError(f"{parsed.manifest} has no job {key!r} in its queue{hint}; nothing was changed")
-    return [key for key in dict.fromkeys(parsed.ids) if key in chosen]
+            raise UsageError(f"{parsed.manifest} has no job {name!r} in its queue{hint}; nothing was changed")
+        if len(jobs) > 1:
+            names = " and ".join(f"{batch.name}/{job.key}" for batch, job in jobs)
+            raise UsageError(f"{name!r} stands for {names}: name one of them so; nothing was changed")
+    return [(batch.batch_id, job.key) for ((batch, job),) in found.values() if _has_tag(job, parsed.tag)]
+
+
+def _has_tag(job: JobView, tags: Sequence[str] | None) -> bool:
+    return not tags or not {*tags}.isdisjoint(job.tags)
 
 
 def _lines(parsed: argparse.Namespace, granted: Sequence[Granted]) -> list[str]:
@@ -79,8 +100,7 @@ def _lines(parsed: argparse.Namespace, granted: Sequence[Granted]) -> list[str]:
         lines.append(f"… and {len(granted) - _SHOWN} more")
     if not changed:
         return [*lines, "nothing was changed"]
-    preview = " --preview" if parsed.preview else ""
-    return [*lines, f"next: batchrun {common.shown_path(parsed.manifest)}{preview}"]
+    return [*lines, f"next: batchrun {common.command_of(parsed)}"]
 
 
 def _json(verb: Verb, granted: Sequence[Granted]) -> dict[str, object]:

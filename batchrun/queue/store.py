@@ -39,7 +39,7 @@ from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one,
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
 from batchrun.queue.submits import TWINS, Moment, begin_submits
-from batchrun.queue.wishes import Granted, Verb, grant
+from batchrun.queue.wishes import Granted, JobName, Verb, grant
 
 T = TypeVar("T")
 
@@ -348,10 +348,10 @@ class Queue:
         now_ms = self._clock.now_ms()
         await self._access.run(lambda: answers.record_lost(params | {"run_id": self.run_id, "now_ms": now_ms}))
 
-    async def grant(self, verb: Verb, batch_ids: Sequence[int], keys: Sequence[str]) -> list[Granted]:
+    async def grant(self, verb: Verb, jobs: Sequence[JobName]) -> list[Granted]:
         """What a person asks of single jobs; see `wishes.grant`."""
         now_ms = self._clock.now_ms()
-        return await self._access.run(lambda: grant(verb, batch_ids, keys, now_ms))
+        return await self._access.run(lambda: grant(verb, jobs, now_ms))
 
     # ------------------------------------------------------------------ views
 

@@ -27,15 +27,20 @@ class Granted:
 Wish = Callable[[Row, int], Script[tuple[bool, str]]]
 
 
-def grant(verb: Verb, batch_ids: Sequence[int], keys: Sequence[str], now_ms: int) -> Script[list[Granted]]:
-    """Do it for these jobs of the batches, in one transaction; a key that no job has is left out of the answer."""
+JobName = tuple[int, str]
+"""A batch's id and the key of a job of it."""
+
+
+def grant(verb: Verb, jobs: Sequence[JobName], now_ms: int) -> Script[list[Granted]]:
+    """Do it for these jobs, in one transaction; one that does not exist is left out of the answer."""
     answers: list[Granted] = []
-    for batch_id in batch_ids:
-        for key in keys:
-            row = yield from ask_one("job_by_key", batch_id=batch_id, key=key)
-            if row is not None:
-                changed, text = yield from _WISHES[verb](row, now_ms)
-                answers.append(Granted(row["batch"], row["key"], changed, text))
+    for batch_id, key in jobs:
+        row = yield from ask_one("job_by_key", batch_id=batch_id, key=key)
+        if row is not None:
+            changed, text = yield from _WISHES[verb](row, now_ms)
+            waits = changed and verb != "cancel" and not row["current"]
+            text += ", once the manifest names it again" if waits else ""
+            answers.append(Granted(row["batch"], row["key"], changed, text))
     return answers
 
 

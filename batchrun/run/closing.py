@@ -17,9 +17,10 @@ async def look(queue: Queue, result: Result, batch_ids: Collection[int], caps: S
             held_usd_micros=result.balance.held_usd_micros + balance.held_usd_micros,
             spent_usd_micros=result.balance.spent_usd_micros + balance.spent_usd_micros,
         )
-    result.late = len(await queue.doubts.late_charges())
+    result.late = await queue.doubts.late_charges()
     await queue.doubts.late_told()
-    result.refund_due_usd_micros = sum(one.amount_usd_micros for one in await queue.doubts.refunds_due())
+    due = await queue.doubts.refunds_due()
+    result.refund_due_usd_micros = sum(one.amount_usd_micros for one in due if one.batch_id in batch_ids)
     result.run_balance = await queue.balance(Scope(run_id=queue.run_id))
     for cap in {cap.name: cap for cap in caps}.values():
         balance = await queue.balance(cap.scope)

@@ -11,7 +11,7 @@ from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
 from batchrun.queue.failures import PERSON_KINDS
-from batchrun.queue.records import Balance
+from batchrun.queue.records import Balance, LateCharge
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.clip_notes import warning_lines, warnings_json
@@ -47,9 +47,15 @@ class Problem:
     message: str
 
 
-def exit_reasons(result: Result, command: str) -> list[ExitReason]:
-    """Every exit code that applies, the most urgent first. `command` is what was typed, without options."""
-    again, status = f"batchrun {command}", f"batchrun status {command}"
+def exit_reasons(result: Result, command: str, *, can_resolve: bool = True) -> list[ExitReason]:
+    """Every exit code that applies, the most urgent first.
+
+    Args:
+        result: how the run ended.
+        command: what names the same queue again on a command line.
+        can_resolve: whether that is one manifest of paid clips, which is what `resolve` takes.
+    """
+    again = f"batchrun {command}"
     found: list[ExitReason] = []
     if result.signal_number is not None:
         code = ExitCode.INTERRUPTED if result.signal_number == signal.SIGINT else ExitCode.TERMINATED
@@ -59,13 +65,14 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
         for halt in result.halts.values()
     ]
     found += [
-        ExitReason(code, kind, count, _next_command(code, kind, command)) for (code, kind), count in _troubles(result)
+        ExitReason(code, kind, count, _next_command(code, kind, command, can_resolve=can_resolve))
+        for (code, kind), count in _troubles(result)
     ]
     if skipped := sum(rows.count for rows in result.skipped.values()):
         advice = f"correct the rows that are listed, then {again}"
         found.append(ExitReason(ExitCode.SOME_FAILED, "skipped_rows", skipped, again, advice))
     if result.late:
-        found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", result.late, status))
+        found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", len(result.late), f"batchrun report {command}"))
     if result.capped:
         names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
         found.append(
@@ -79,12 +86,12 @@ def exit_reasons(result: Result, command: str) -> list[ExitReason]:
 _LATER = ExitCode.UNAVAILABLE
 
 
-def _next_command(code: ExitCode, kind: str, command: str) -> str:
+def _next_command(code: ExitCode, kind: str, command: str, *, can_resolve: bool) -> str:
     if code is _LATER:
         return f"batchrun {command}"
     if kind == "rerun_not_agreed":
         return f"batchrun {command} --yes"
-    if kind in (JobState.PARKED.value, JobState.REJECTED.value) and " " not in command:  # it takes one manifest
+    if kind in (JobState.PARKED.value, JobState.REJECTED.value) and can_resolve:
         return f"batchrun resolve {command}"
     return f"batchrun status {command}"
 
@@ -221,6 +228,10 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
             for one in reasons
         ],
         "not_fine": problems_json(result.batches),
+        "late_charges": [
+            {"batch": one.batch, "id": one.key, "prediction_id": one.prediction_id, "attempt_id": one.attempt_id}
+            for one in result.late
+        ],
         **warnings_json(result.batches),
         **skipped_json(result.skipped),
         "warnings": result.warnings,
@@ -254,8 +265,7 @@ def run_lines(
         lines.append(
             f"{due} of what is held may come back as refunds of failed tasks, within hours; nobody waits for them"
         )
-    if result.late:
-        lines.append(f"{result.late} submits that were given up exist after all: charged, and their clips are kept")
+    lines += _late_lines(result.late)
     lines += [halt.message for halt in result.halts.values()]
     lines += [f"next: {step}" for step in dict.fromkeys(one.advice or one.next_command for one in reasons)]
     return lines
@@ -270,7 +280,7 @@ def batch_line(view: BatchView, counts: Mapping[str, int]) -> str:
 
 def jobs_text(count: int) -> str:
     """So many jobs, in words."""
-    return "1 job" if count == 1 else f"{count} jobs"
+    return "1 job" if count == 1 else f"{count:,} jobs"
 
 
 def problem_lines(views: Sequence[BatchView]) -> list[str]:
@@ -309,6 +319,18 @@ def _money_line(result: Result) -> str:
     return f"this run {format_usd(run.committed_usd_micros)}, in all {format_usd(total.spent_usd_micros)} spent{held}"
 
 
+def _late_lines(late: Sequence[LateCharge]) -> list[str]:
+    """Clips that were bought beside those that replaced them: which, and where they are."""
+    if not late:
+        return []
+    noun = "submit that was given up exists" if len(late) == 1 else "submits that were given up exist"
+    lines = [f"{len(late):,} {noun} after all: charged, and what no job needs is kept in late/ beside the queue:"]
+    lines += [f"  {one.batch}/{one.key}: prediction {one.prediction_id}" for one in late[:_SHOWN_PROBLEMS]]
+    if len(late) > _SHOWN_PROBLEMS:
+        lines.append(f"  … and {len(late) - _SHOWN_PROBLEMS:,} more; see --json")
+    return lines
+
+
 def _capped_line(capped: Capped) -> str:
     reached, price = capped.reached, capped.price_usd_micros
     enough = reached.cap.limit_usd_micros + price - reached.left_usd_micros
@@ -335,7 +357,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.balance = _sum(total.balance, other.balance)
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
-        total.late += other.late
+        total.late = [*total.late, *other.late]
         total.refund_due_usd_micros += other.refund_due_usd_micros
         total.duration_s += other.duration_s
         total.problem = total.problem or other.problem

@@ -7,7 +7,7 @@ from pathlib import Path
 from batchrun.errors import BatchrunError
 from batchrun.manifest.jobs import Batch, Limits, SkippedRows
 from batchrun.plan import Plan, Selection
-from batchrun.queue.records import Balance, Cap, Scope
+from batchrun.queue.records import Balance, Cap, LateCharge, Scope
 from batchrun.queue.views import BatchView
 from batchrun.run.consent import Agree
 from batchrun.run.halts import Halt, HaltKind
@@ -71,13 +71,13 @@ class Result:
     run_balance: Balance = field(default_factory=Balance)
     """What this run has reserved and settled."""
     refund_due_usd_micros: int = 0
-    """What may still come back for failed attempts, over the whole queue."""
+    """What may still come back for failed attempts of the run's batches."""
     capped: list[Capped] = field(default_factory=list)
     halts: dict[HaltKind, Halt] = field(default_factory=dict)
     endings: dict[Ending, int] = field(default_factory=dict)
     bought: int = 0
-    late: int = 0
-    """Submits that were given up and turned out to exist: charged beside what was bought instead."""
+    late: list[LateCharge] = field(default_factory=list)
+    """Submits of the whole queue that were given up and turned out to exist: charged beside what was bought instead."""
     no_new: bool = False
     is_selection: bool = False
     """Only some jobs were asked for: counts and exit code speak of those."""

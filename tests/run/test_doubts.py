@@ -75,10 +75,14 @@ async def test_a_late_match_before_the_job_is_bought_again_goes_on_with_it(shop:
         emulator.world.account = Account()
         result = await run_shop(shop, emulator, no_new=True)
         assert attempts(shop) == {attempt_id: "completed"}
-        assert (code_of(result), counts(result), result.late) == (ExitCode.NEEDS_PERSON, {"done": 1, "total": 1}, 1)
+        assert (code_of(result), counts(result), len(result.late)) == (
+            ExitCode.NEEDS_PERSON,
+            {"done": 1, "total": 1},
+            1,
+        )
         assert [row[0] for row in books(shop)] == ["reserve", "unknown", "void", "late_charge"]
         assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 250_000
-        assert (await run_shop(shop, emulator)).late == 0
+        assert (await run_shop(shop, emulator)).late == []
 
 
 async def test_a_late_match_after_the_job_was_bought_again_keeps_both_clips(shop: Shop) -> None:
@@ -92,14 +96,20 @@ async def test_a_late_match_after_the_job_was_bought_again_keeps_both_clips(shop
         emulator.world.account = Account()
         watcher = Watcher()
         result = await run_shop(shop, emulator, watcher=watcher)
-        assert (code_of(result), result.late) == (ExitCode.NEEDS_PERSON, 1)
+        assert (code_of(result), len(result.late)) == (ExitCode.NEEDS_PERSON, 1)
         assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 500_000
+        reasons = summary.exit_reasons(result, "shop.yaml")
+        said = summary.run_lines(result, reasons, preview=False, real_price_usd_micros=0)
+        assert (
+            "1 submit that was given up exists after all: charged, and what no job needs is kept in late/" in said[-3]
+        )
+        assert said[-2:] == [f"  shop/a: prediction {result.late[0].prediction_id}", "next: batchrun report shop.yaml"]
         (kept,) = watcher.of(Kind.LATE_CLIP)
         assert Path(kept.detail) == shop.folder / ".batchrun" / "late" / "shop" / f"a.{attempt_id}.mp4"
         assert check_clip(Path(kept.detail), 5).frames == 121
         assert shop.output("a").exists()
         again = await run_shop(shop, emulator)
-        assert (code_of(again), again.late) == (ExitCode.DONE, 0)
+        assert (code_of(again), again.late) == (ExitCode.DONE, [])
 
 
 # ---------------------------------------------------------------------- a person decides

@@ -131,3 +131,59 @@ async def test_a_name_that_is_not_there_changes_nothing(shop: Shop, capsys: pyte
     said = capsys.readouterr().out
     assert "shop/mug-01: take 2 will be bought" in said
     assert "next: batchrun" in said
+
+
+async def test_without_a_name_only_what_the_filter_chose_is_tried_again(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One manifest, two batches after its name has changed: an id of the one says nothing about the other's job."""
+    shop.limits = shop.limits.replace("budget: 100", "budget: 100, max_attempts: 1")
+    shop.add("a")
+    manifest = str(shop.manifest)
+    async with emulated({Fault.TASK_FAILED: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        emulator.world.dice.chances = {Fault.TASK_MODERATION: 1.0}
+        shop.replace("version: 1", "version: 1\nname: spring")
+        shop.replace("It turns", "It glows")
+        await run_shop(shop, emulator)
+
+    def kinds() -> dict[str, tuple[str, str]]:
+        connection = sqlite3.connect(shop.queue_path)
+        rows = connection.execute("SELECT b.name, j.state, j.failure_kind FROM jobs j JOIN batches b USING (batch_id)")
+        found = {name: (state, kind) for name, state, kind in rows}
+        connection.close()
+        return found
+
+    assert kinds() == {"shop": ("failed", "task_failed"), "spring": ("failed", "moderation")}
+    assert await ask(capsys, "retry", manifest, "--kind", "moderation") == {"a": (True, "will be tried again")}
+    assert kinds() == {"shop": ("failed", "task_failed"), "spring": ("queued", None)}
+    assert await asyncio.to_thread(main, ["retry", manifest, "a"]) == ExitCode.USAGE
+    assert "'a' stands for shop/a and spring/a: name one of them so; nothing was changed" in capsys.readouterr().err
+    assert await ask(capsys, "retry", manifest, "shop/a") == {"a": (True, "will be tried again")}
+    assert kinds() == {"shop": ("queued", None), "spring": ("queued", None)}
+
+
+async def test_what_left_the_manifest_is_promised_nothing(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a").add("b")
+    manifest = str(shop.manifest)
+    async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        shop.rows.pop()
+        shop.write()
+        await run_shop(shop, emulator)
+        assert await ask(capsys, "retry", manifest, "--kind", "moderation") == {"a": (True, "will be tried again")}
+        waits = "will be tried again, once the manifest names it again"
+        assert await ask(capsys, "retry", manifest, "b") == {"b": (True, waits)}
+        emulator.world.dice.chances = {}
+        before = len(emulator.world.submits)
+        await run_shop(shop, emulator)
+        assert len(emulator.world.submits) == before + 1
+
+
+async def test_the_next_step_names_the_same_queue(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a")
+    elsewhere = shop.folder / "our queues" / "q.db"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, queue_path=elsewhere)
+    assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "a", "--db", str(elsewhere)]) == 0
+    assert f"next: batchrun {shop.manifest} --db '{elsewhere}'" in capsys.readouterr().out

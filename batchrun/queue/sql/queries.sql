@@ -633,7 +633,8 @@ ORDER BY j.position, j.job_id LIMIT :count;
 -- ---------------------------------------------------------------- wishes: retry, redo, cancel
 
 -- name: job_by_key
-SELECT j.job_id, j.key, b.name AS batch, j.state, j.revision_id, r.take, r.fingerprint
+SELECT j.job_id, j.key, b.name AS batch, j.state, j.revision_id, j.generation = b.generation AS current, r.take,
+    r.fingerprint
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.batch_id = :batch_id AND j.key = :key;
 
