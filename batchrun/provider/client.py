@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -27,7 +28,7 @@ from batchrun.provider.outcome import (
 API = "/api/v3"
 SUBMIT_TIMEOUT_S = 60.0
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
-_MAX_BILLING_PAGES = 1000
+_PAGE_SIZE, _MAX_PAGES = 100, 1000
 _MICROS_FROM = 10_000
 """An old revision of the billing page writes micro-dollars: no clip costs ten thousand dollars."""
 
@@ -49,7 +50,6 @@ class Page:
     """One page of the list."""
 
     predictions: list[Prediction]
-    is_last: bool
     unreadable: int
     """Items without an id that can be used: what they are nobody knows."""
 
@@ -103,33 +103,22 @@ class Client:
             raise TryLaterError("poll: the answer is about no or another prediction")
         return prediction
 
-    async def list_page(
-        self, model: str | None, created_after_ms: int, created_before_ms: int, page: int, page_size: int = 100
-    ) -> Page:
-        """One page of the account's predictions, newest first; page until the last one (`docs-common-api/predictions`).
+    async def listed(
+        self, model: str | None, created_after_ms: int, created_before_ms: int
+    ) -> AsyncGenerator[Page, None]:
+        """The account's predictions in a window, newest first, page by page (`docs-common-api/predictions`).
 
         Args:
             model: only of this model; None for all.
             created_after_ms: in the provider's time, as `created_before_ms`.
             created_before_ms: fixed over the pages, so that new ones do not move them.
-            page: from 1.
-            page_size: up to 100.
 
         Raises: as `result`.
         """
-        body = {
-            "page": page,
-            "page_size": page_size,
-            "created_after": rfc3339(created_after_ms),
-            "created_before": rfc3339(created_before_ms),
-        } | ({"model": model} if model is not None else {})
-        answer = await self._ask("POST", f"{API}/predictions", body=body, doing="list")
-        items = _items(answer.data)
-        found = [prediction for item in items if (prediction := wire.prediction_of(item)) is not None]
-        total, more = _field(answer.data, "total"), _field(answer.data, "has_more")
-        # Not "shorter than asked for": the provider may have a smaller page than it says.
-        told = more is False or (isinstance(total, int) and (page - 1) * page_size + len(items) >= total)
-        return Page(found, is_last=not items or told, unreadable=len(items) - len(found))
+        body = {"created_after": rfc3339(created_after_ms), "created_before": rfc3339(created_before_ms)}
+        async for items in self._pages(f"{API}/predictions", body | ({"model": model} if model else {}), "list"):
+            found = [prediction for item in items if (prediction := wire.prediction_of(item)) is not None]
+            yield Page(found, unreadable=len(items) - len(found))
 
     async def balance(self) -> int:
         """The account's balance in micro-dollars. (`docs-common-api/balance`) Raises: as `result`."""
@@ -144,11 +133,11 @@ class Client:
         price = _field(answer.data, "discounted_price")
         return _usd(price if price is not None else _field(answer.data, "price"), "price")
 
-    async def billing(self, prediction_ids: list[str], page: int = 1, page_size: int = 100) -> list[BillingRow]:
+    async def billing(self, prediction_ids: list[str]) -> list[BillingRow]:
         """The charges and refunds of these predictions. (`docs-common-api/billings`) Raises: as `result`."""
-        body = {"page": page, "page_size": page_size, "prediction_uuids": prediction_ids, "sort": "created_at ASC"}
-        answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
-        return [row for item in _items(answer.data) if (row := _billing_row(item)) is not None]
+        body = {"prediction_uuids": prediction_ids, "sort": "created_at ASC"}
+        pages = self._pages(f"{API}/billings/search", body, "billing")
+        return [row async for items in pages for item in items if (row := _billing_row(item)) is not None]
 
     async def charges(self, prediction_ids: list[str]) -> dict[str, int]:
         """What each prediction was charged less what was refunded, in micro-dollars; without those not charged yet.
@@ -168,15 +157,14 @@ class Client:
         Those whose model is not told count as well.
         """
         found: set[str] = set()
-        for page in range(1, _MAX_BILLING_PAGES + 1):
-            body = {"page": page, "page_size": 100, "billing_type": "deduct", "sort": "created_at DESC"}
-            answer = await self._ask("POST", f"{API}/billings/search", body=body, doing="billing")
-            items = _items(answer.data)
-            rows = [row for item in items if (row := _billing_row(item)) is not None]
-            recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
-            found |= {row.prediction_id for row in recent if row.kind == "deduct" and row.model in (None, model)}
-            if len(items) < 100 or len(recent) < len(rows):  # noqa: PLR2004
-                break
+        body = {"billing_type": "deduct", "sort": "created_at DESC"}
+        async with aclosing(self._pages(f"{API}/billings/search", body, "billing")) as pages:
+            async for items in pages:
+                rows = [row for item in items if (row := _billing_row(item)) is not None]
+                recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
+                found |= {row.prediction_id for row in recent if row.kind == "deduct" and row.model in (None, model)}
+                if len(recent) < len(rows):
+                    break
         return found
 
     async def upload_ticket(self, filename: str, size_bytes: int, content_type: str) -> Mapping[str, Any]:
@@ -204,6 +192,24 @@ class Client:
         if not isinstance(url, str) or not url:
             raise RefusedError("upload: the answer names no address of the file")
         return url
+
+    async def _pages(self, path: str, body: Mapping[str, object], doing: str) -> AsyncGenerator[list[Any], None]:
+        """The items of a paged answer, page by page to its end. Raises: as `result`.
+
+        A page that is shorter than was asked for need not be the last: the provider may have smaller ones than it says.
+        """
+        seen = 0
+        for number in range(1, _MAX_PAGES + 1):
+            paged = {**body, "page": number, "page_size": _PAGE_SIZE}
+            answer = await self._ask("POST", path, body=paged, doing=doing)
+            items = _items(answer.data)
+            yield items
+            seen += len(items)
+            total, more = _field(answer.data, "total"), _field(answer.data, "has_more")
+            all_seen = isinstance(total, int) and seen >= total and len(items) < _PAGE_SIZE
+            if not items or more is False or (all_seen and more is not True):
+                return
+        raise TryLaterError(f"{doing}: more than {_MAX_PAGES} pages")
 
     async def _ask(self, method: str, path: str, *, doing: str, body: object = None) -> wire.Answer:
         data = json.dumps(body, default=_json_number).encode() if body is not None else None

@@ -1,5 +1,7 @@
 """Whether this key belongs to the account that bought the queue's clips (design, section 4a)."""
 
+from contextlib import aclosing
+
 from batchrun.clock import Clock
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError
@@ -49,10 +51,11 @@ async def _lists_one(queue: Queue, client: Client, now_ms: int) -> bool:
     ours = await queue.doubts.predictions_since(now_ms - _RECENT_MS)
     ahead_ms = client.server_ahead_ms or 0
     try:
-        listed = await client.list_page(None, now_ms + ahead_ms - _RECENT_MS, now_ms + ahead_ms, 1)
+        async with aclosing(client.listed(None, now_ms + ahead_ms - _RECENT_MS, now_ms + ahead_ms)) as pages:
+            newest = await anext(pages)
     except ProviderError:
         return True
-    return any(one.prediction_id in ours for one in listed.predictions)
+    return any(one.prediction_id in ours for one in newest.predictions)
 
 
 def _message(recent: list[str], identity: Identity) -> str:

@@ -4,7 +4,7 @@ Source: the provider refunds failures within three hours (`docs/refund-policy`).
 as spent; after a day without one it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from batchrun.clock import Clock
 from batchrun.money import format_usd
@@ -26,11 +26,12 @@ async def watch_refunds(queue: Queue, client: Client, clock: Clock, observer: Ob
     for start in range(0, len(due), _GROUP):
         group = due[start : start + _GROUP]
         try:
-            rows = await client.billing([one.prediction_id for one in group])
+            asked = [one.prediction_id for one in group]
+            rows = await client.billing(asked)
         except ProviderError:
             return
         for one in group:
-            seen = judge_refund(one, rows, clock.now_ms())
+            seen = judge_refund(one, rows, asked, clock.now_ms())
             if seen is None or not await queue.doubts.record_refund(one.attempt_id, seen):
                 continue
             if seen is RefundSeen.DENIED:
@@ -39,8 +40,8 @@ async def watch_refunds(queue: Queue, client: Client, clock: Clock, observer: Ob
                 observer(Event(Kind.NOTE, detail=text))
 
 
-def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> RefundSeen | None:
-    """What the billing says of one failed attempt; None while it may still come."""
+def judge_refund(due: RefundDue, rows: Sequence[BillingRow], asked: Collection[str], now_ms: int) -> RefundSeen | None:
+    """What the billing says of one failed attempt, asked together with others; None while it may still come."""
     own = [row for row in rows if row.prediction_id == due.prediction_id]
     kinds = {row.kind for row in own}
     charged, back = (sum(row.amount_usd_micros for row in own if row.kind == kind) for kind in ("deduct", "refund"))
@@ -52,4 +53,4 @@ def judge_refund(due: RefundDue, rows: Sequence[BillingRow], now_ms: int) -> Ref
     if "deduct" in kinds:
         return RefundSeen.DENIED
     # An empty answer proves nothing: the billing must show something of ours before absence means anything.
-    return RefundSeen.NEVER_CHARGED if rows else None
+    return RefundSeen.NEVER_CHARGED if any(row.prediction_id in asked for row in rows) else None

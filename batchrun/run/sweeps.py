@@ -5,15 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from batchrun.clock import Clock
 from batchrun.provider.client import SUBMIT_TIMEOUT_S, Client
-from batchrun.provider.outcome import NotFoundError, Prediction, TryLaterError
+from batchrun.provider.outcome import NotFoundError, Prediction
 from batchrun.queue.records import KnownPrediction, OpenSubmit
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.queue.store import Queue
 from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, fit
 from batchrun.run.sent import inputs_of
 
-_PAGE = 100
-_MAX_PAGES = 300
 _GIVEN_UP_MS = 3_600_000
 """What was given up is looked for as long after it had left."""
 _GIVEN_UP = frozenset({AttemptState.VOID, AttemptState.LEFT})
@@ -65,13 +63,10 @@ class Sweeper:
     async def _read(self, model: str, after_ms: int, before_ms: int) -> tuple[dict[str, Prediction], int]:
         found: dict[str, Prediction] = {}
         unreadable = 0
-        for number in range(1, _MAX_PAGES + 1):
-            page = await self.client.list_page(model, after_ms, before_ms, number, _PAGE)
+        async for page in self.client.listed(model, after_ms, before_ms):
             found |= {item.prediction_id: item for item in page.predictions}
             unreadable += page.unreadable
-            if page.is_last:
-                return found, unreadable
-        raise TryLaterError(f"list: more than {_MAX_PAGES * _PAGE} predictions in the window")
+        return found, unreadable
 
     async def _with_an_echo_of_ours(
         self, listed: list[Prediction], ours: Mapping[str, KnownPrediction]

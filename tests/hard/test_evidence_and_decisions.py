@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,24 +25,42 @@ from tests.store.test_migration import make_version_1
 
 
 class Pages:
-    """A list of 150 predictions, the newest first; one item of the first page has no usable id."""
+    """A provider with 150 predictions and as many charges, the newest first; one item of the first page has no usable id."""
 
     server_ahead_ms = 0
 
+    def __init__(self, size: int, more: Mapping[str, object]) -> None:
+        self._size = size
+        self._more = more
+
     async def api(self, method: str, path: str, *, body: bytes = b"", headers: object = None) -> RawAnswer:
         page = json.loads(body)["page"]
-        ids = [f"{n:032x}" for n in range(150)][(page - 1) * 100 : page * 100]
-        items = [{"id": one, "model": "m", "status": "completed"} for one in ids]
+        ids = [f"{n:032x}" for n in range(150)][(page - 1) * self._size : page * self._size]
+        items: list[dict[str, object]] = [
+            {
+                "id": one,
+                "model": "m",
+                "status": "completed",
+                "billing_type": "deduct",
+                "price": 1,
+                "prediction": {"uuid": one},
+            }
+            for one in ids
+        ]
         if page == 1:
             items[7]["id"] = ""
-        data = {"code": 200, "message": "success", "data": {"page": page, "items": items}}
+        data = {"code": 200, "message": "success", "data": {"page": page, "items": items, **self._more}}
         return RawAnswer(200, json.dumps(data).encode(), None, None)
 
 
-async def test_an_item_without_an_id_does_not_end_the_list() -> None:
-    client = Client(Pages(), SystemClock())  # type: ignore[arg-type]
+@pytest.mark.parametrize("more", [{}, {"total": 150}], ids=["no total", "with a total"])
+@pytest.mark.parametrize("size", [100, 20])
+async def test_lists_are_read_to_their_end_whatever_the_size_of_a_page(size: int, more: Mapping[str, object]) -> None:
+    """What is missing from a list that was cut short would count as never created, or as never charged."""
+    client = Client(Pages(size, more), SystemClock())  # type: ignore[arg-type]
     found, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]
     assert (len(found), unreadable) == (149, 1)  # with one of those nothing is proven absent
+    assert len(await client.billing(["any"])) == len(await client.charged_since(0, "m")) == 150
 
 
 def test_a_witness_is_later_at_the_provider_not_by_a_clock_that_has_stepped() -> None:

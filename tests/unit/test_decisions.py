@@ -140,6 +140,7 @@ def test_an_origin_always_has_its_port() -> None:
 
 
 HOUR_MS = 3_600_000
+ASKED = ["p", "another"]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +158,11 @@ def test_what_the_billing_says_of_a_failed_attempt(kinds: list[str], age_ms: int
     due = RefundDue(attempt_id="a", batch_id=1, prediction_id="p", amount_usd_micros=250_000, failed_ms=0)
     rows = [BillingRow(kind=kind, prediction_id="p", amount_usd_micros=250_000, created_ms=0) for kind in kinds]
     rows.append(BillingRow(kind="refund", prediction_id="another", amount_usd_micros=250_000, created_ms=0))
-    assert judge_refund(due, rows, age_ms) is wanted
+    assert judge_refund(due, rows, ASKED, age_ms) is wanted
 
 
 def test_an_empty_billing_proves_nothing() -> None:
     due = RefundDue(attempt_id="a", batch_id=1, prediction_id="p", amount_usd_micros=250_000, failed_ms=0)
-    assert judge_refund(due, [], 100 * HOUR_MS) is None
+    assert judge_refund(due, [], ASKED, 100 * HOUR_MS) is None
+    strangers = BillingRow(kind="deduct", prediction_id="of somebody else", amount_usd_micros=250_000, created_ms=0)
+    assert judge_refund(due, [strangers], ASKED, 100 * HOUR_MS) is None
