@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from batchrun.errors import ManifestError, UsageError
 from batchrun.manifest.document import CampaignPart
@@ -21,6 +21,8 @@ class CampaignFigures:
     name: str
     budget_usd_micros: int | None
     daily_budget_usd_micros: int | None
+    timezone: str
+    """Whose calendar days the daily budget is for."""
 
     @property
     def shown(self) -> str:
@@ -35,18 +37,33 @@ def figures_of(batch: Batch) -> CampaignFigures | None:
     if caps.campaign is None:
         return None
     return CampaignFigures(
-        batch.path, caps.campaign, caps.campaign_budget_usd_micros, caps.campaign_daily_budget_usd_micros
+        batch.path,
+        caps.campaign,
+        caps.campaign_budget_usd_micros,
+        caps.campaign_daily_budget_usd_micros,
+        str(caps.zone),
     )
 
 
 def read_figures(path: Path) -> CampaignFigures | None:
     """The campaign of another manifest, as its file says now; None where it cannot be read."""
     try:
-        plain = read_yaml(path, str(path)).plain()
-        part = CampaignPart.model_validate(plain.get("campaign") if isinstance(plain, dict) else None)
+        part = _Part.model_validate(read_yaml(path, str(path)).plain())
     except (ManifestError, ValidationError):
         return None
-    return CampaignFigures(path, part.name, part.budget, part.daily_budget)
+    campaign = part.campaign
+    return CampaignFigures(path, campaign.name, campaign.budget, campaign.daily_budget, part.limits.timezone)
+
+
+class _Zone(BaseModel):
+    timezone: str = "UTC"
+
+
+class _Part(BaseModel):
+    """What of another manifest matters here."""
+
+    campaign: CampaignPart
+    limits: _Zone = _Zone()
 
 
 def check_campaigns(figures: Iterable[CampaignFigures]) -> None:
@@ -62,4 +79,9 @@ def check_campaigns(figures: Iterable[CampaignFigures]) -> None:
             raise UsageError(
                 f"campaign {one.name!r} is one cap over all its manifests, but {other.manifest} says {other.shown} and "
                 f"{one.manifest} says {one.shown}; write the same figures in both"
+            )
+        if one.daily_budget_usd_micros is not None and other.timezone != one.timezone:
+            raise UsageError(
+                f"campaign {one.name!r} has a daily_budget, so all its manifests need one calendar, but {other.manifest} "
+                f"has the timezone {other.timezone} and {one.manifest} {one.timezone}; write the same one in both"
             )

@@ -66,6 +66,19 @@ class Client:
         """The API's clock less ours, where it is known."""
         return self._http.server_ahead_ms
 
+    def age_ms(self, submitted_ms: int, server_ahead_ms: int | None) -> int:
+        """How long ago something was submitted, by the provider's clock where that was known then and is now.
+
+        Ours may have been set by years in between, and what is given up for its age is paid for.
+
+        Args:
+            submitted_ms: on our clock.
+            server_ahead_ms: the provider's clock less ours at that time.
+        """
+        now_ahead_ms = self.server_ahead_ms
+        drift_ms = 0 if None in (now_ahead_ms, server_ahead_ms) else (now_ahead_ms or 0) - (server_ahead_ms or 0)
+        return self._clock.now_ms() + drift_ms - submitted_ms
+
     async def submit(self, model: str, inputs: Mapping[str, object], send_by_boot_s: float) -> SubmitOutcome:
         """Buy one clip: exactly one POST, no redirect, no retry (`docs/submit-task`).
 

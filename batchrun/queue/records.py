@@ -53,6 +53,8 @@ class Attempt:
     state: str
     prediction_id: str | None
     submitted_ms: int
+    server_ahead_ms: int | None
+    """The provider's clock less ours at that time, where it was known."""
     output_url: str | None
     price_usd_micros: int
 
@@ -115,6 +117,7 @@ class LateAttempt:
     attempt_id: str
     prediction_id: str
     submitted_ms: int
+    server_ahead_ms: int | None
     batch: str
     key: str
     duration_s: int

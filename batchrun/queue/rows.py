@@ -35,6 +35,7 @@ def job_of(row: Row, real_path: RealPath) -> Job:
             state=row["attempt_state"],
             prediction_id=row["prediction_id"],
             submitted_ms=row["submitted_ms"],
+            server_ahead_ms=row["server_ahead_ms"],
             output_url=row["output_url"],
             price_usd_micros=row["attempt_price_usd_micros"],
         )
@@ -119,6 +120,7 @@ def late_attempt_of(row: Row) -> LateAttempt:
         attempt_id=row["attempt_id"],
         prediction_id=row["prediction_id"],
         submitted_ms=row["submitted_ms"],
+        server_ahead_ms=row["server_ahead_ms"],
         batch=row["batch"],
         key=row["key"],
         duration_s=row["duration_s"],

@@ -54,6 +54,8 @@ class Connect(Protocol):
 LEASE_MS = 60_000
 """A run that has not renewed its lease for so long is taken to be dead."""
 
+_CLOCKS_DIFFER_MS = 900_000
+"""So far apart may the clocks of living runs be; a lease from a clock that was set back by more has no owner."""
 PATIENCE_MS = 300_000
 """A run waits this long for jobs that are put off; what is put off for longer is for a later run."""
 FAR_FUTURE_MS = 2**53
@@ -126,6 +128,7 @@ class Queue:
             raise StorageError(f"no room beside the queue {self.path}: {error.strerror}") from error
         await self._access.replay()
         lease, host = self._lease(), this_host()
+        await self._access.write("end_lost_runs", latest_ms=lease.lease_until_ms + _CLOCKS_DIFFER_MS)
         for row in await self.read(lambda: ask("living_runs_here", host=host, now_ms=lease.now_ms, run_id=self.run_id)):
             if is_gone(row["pid"]):
                 await self._access.write("end_run", run_id=row["run_id"])

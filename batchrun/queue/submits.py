@@ -65,8 +65,7 @@ def begin_submits(
         if free.refusal is not None:
             decisions.append(free.refusal)
             continue
-        # A day is never opened again when the clock steps back: its cap would be spent twice.
-        day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request.batch_id)))
+        day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request)))
         caps = [_on_day(cap, day) for cap in request.caps]
         is_late = request.start_by_ms is not None and moment.now_ms > request.start_by_ms
         decision: SubmitDecision | None = Missed() if is_late else (yield from _twin(request))
@@ -114,9 +113,18 @@ def _stands_before(row: Row, spurned: Collection[int]) -> bool:
     return row["verdict"] in NOT_ENDED or ends_the_request(row["verdict"], row["failed_attempts"])
 
 
-def _last_day(batch_id: int) -> Script[str]:
-    row = yield from ask_one("last_day", batch_id=batch_id)
-    return (row["day"] if row else None) or ""
+def _last_day(request: SubmitRequest) -> Script[str]:
+    """The newest day that was bought on: none is opened again when the clock steps back, or its cap is spent twice.
+
+    Of a whole campaign only where it has a daily cap, because then its manifests share one calendar (`check_campaigns`).
+    """
+    row = yield from ask_one("last_day", batch_id=request.batch_id)
+    newest: str = (row["day"] if row else None) or ""
+    for cap in request.caps:
+        if cap.scope.campaign is not None and cap.scope.day is not None:
+            row = yield from ask_one("last_day_of_campaign", campaign=cap.scope.campaign)
+            newest = max(newest, (row["day"] if row else None) or "")
+    return newest
 
 
 def _on_day(cap: Cap, day: str) -> Cap:
@@ -176,7 +184,12 @@ class _FreeStarts:
 
 
 def _free_starts(pace: Pace, now_ms: int, answers: int, slots: int) -> Script[_FreeStarts]:
-    row = yield from ask_one("recent_starts", since_ms=now_ms - _UNANSWERED_MS, minute_ago_ms=now_ms - MINUTE_MS)
+    row = yield from ask_one(
+        "recent_starts",
+        since_ms=now_ms - _UNANSWERED_MS,
+        until_ms=now_ms + MINUTE_MS,
+        minute_ago_ms=now_ms - MINUTE_MS,
+    )
     starts, oldest_ms = (row["starts"], row["oldest_ms"]) if row else (0, None)
     retry_ms = oldest_ms + MINUTE_MS + 1 if oldest_ms is not None else None
     return _FreeStarts(answers, slots, pace.per_minute - starts, retry_ms)

@@ -8,7 +8,7 @@ from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
 from batchrun.manifest.jobs import Limits
 from batchrun.manifest.spool import chunks
-from batchrun.plan import BUYS, Planned, Selection, select
+from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.store import Queue
 from batchrun.run.forecast import Purchase, durations_s, purchase_of
@@ -58,6 +58,13 @@ def asked_of(plans: Mapping[str, Iterable[Planned]], selection: Selection) -> As
         if not any(tag in one.spec.tags for plan in plans.values() for one in plan):
             raise UsageError(f"--tag {tag}: no job of the manifest has this tag; nothing was bought")
     return _asked(select(plans, selection), is_all=False)
+
+
+def lost_of(plans: Mapping[str, Plan], asked: Asked) -> int:
+    """How many of the jobs that are asked for are bought, and their clips gone here and at the provider."""
+    if asked.is_all:
+        return sum(plan.counts[Reason.OUTPUT_LOST] for plan in plans.values())
+    return sum(one.reason is Reason.OUTPUT_LOST for plan in asked.by_batch.values() for one in plan)
 
 
 async def open_in_turn(

@@ -247,6 +247,7 @@ def _running(carried: Carried, request: SubmitRequest, prediction_id: str) -> At
         state=AttemptState.RUNNING,
         prediction_id=prediction_id,
         submitted_ms=carried.tools.clock.now_ms(),
+        server_ahead_ms=carried.tools.client.server_ahead_ms,
         output_url=None,
         price_usd_micros=request.price_usd_micros,
     )

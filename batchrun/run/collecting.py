@@ -61,11 +61,12 @@ async def collect(carried: Carried) -> Ending:
 
 async def not_to_be_had(carried: Carried, kind: str, message: str, *, passes: bool = True) -> Ending:
     """Later, or never: after the provider's retention the clip is lost."""
-    age_ms = carried.tools.clock.now_ms() - carried.attempt.submitted_ms
+    attempt = carried.attempt
+    age_ms = carried.tools.client.age_ms(attempt.submitted_ms, attempt.server_ahead_ms)
     if age_ms <= RETENTION_MS + _RETENTION_SLACK_MS:
         return await carried.put_off(kind, message, passes=passes)
     text = f"paid, but not to be had within the provider's seven days ({message}); ask its support"
-    await carried.tools.queue.lose(carried.job, f"{text} for prediction {carried.attempt.prediction_id}")
+    await carried.tools.queue.lose(carried.job, f"{text} for prediction {attempt.prediction_id}")
     carried.tell(Kind.LOST, text)
     return Ending.LOST
 

@@ -45,7 +45,7 @@ async def _look(tools: Tools, late: LateAttempt) -> bool:
 
 async def _not_now(tools: Tools, late: LateAttempt, message: str) -> None:
     """The next run looks again, until the provider's retention is over."""
-    if tools.clock.now_ms() - late.submitted_ms > RETENTION_MS:
+    if tools.client.age_ms(late.submitted_ms, late.server_ahead_ms) > RETENTION_MS:
         await tools.queue.record_completed(late.attempt_id, "gone", None)
         await tools.queue.doubts.late_untold(late.attempt_id)
         tools.observer(Event(Kind.LOST, late.batch, late.key, f"late clip of {late.prediction_id}: {message}"))

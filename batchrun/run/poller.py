@@ -37,7 +37,8 @@ class Ended:
 @dataclass(slots=True)
 class _Watch:
     prediction_id: str
-    submitted_ms: int
+    submitted_s: float
+    """On the clock that never steps: how old it is must not change when the clock on the wall is set."""
     kind: ClipKind
     future: "asyncio.Future[Ended]"
     running_at_s: float | None
@@ -78,7 +79,8 @@ class Poller:
         """
         future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         is_fresh = submitted_ms >= self._since_ms
-        watch = _Watch(prediction_id, submitted_ms, kind, future, 0.0 if is_fresh else None)
+        age_s = max(0, self.clock.now_ms() - submitted_ms) / 1000
+        watch = _Watch(prediction_id, self.clock.boot_s() - age_s, kind, future, 0.0 if is_fresh else None)
         if is_fresh:
             self._schedule(watch, max(0.0, self._pause_s(watch, 0.0) - self._age_s(watch)))
         else:  # it may have ended long ago: it is looked at once, phases spread
@@ -182,4 +184,4 @@ class Poller:
             self._wake.set()
 
     def _age_s(self, watch: _Watch) -> float:
-        return max(0.0, (self.clock.now_ms() - watch.submitted_ms) / 1000)
+        return self.clock.boot_s() - watch.submitted_s

@@ -18,7 +18,7 @@ from batchrun.queue.records import Cap, Job, Pace
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
-from batchrun.run.asked import Asked, asked_of, left_of, open_in_turn, ready_in_time, start_by_ms
+from batchrun.run.asked import Asked, asked_of, left_of, lost_of, open_in_turn, ready_in_time, start_by_ms
 from batchrun.run.audit import audit_charges
 from batchrun.run.closing import look
 from batchrun.run.consent import Rerun
@@ -104,8 +104,9 @@ class Session:
                     rounds = 1
                     while await self._round(queue, http, result, is_last=rounds == _ROUNDS):
                         rounds += 1
-                if options.kind == "paid" and not (result.halts or self._stop.drain.is_set()):
-                    await audit_charges(queue, client, self._clock, self._observer)
+                result.signal_number = self._stop.signal_number
+                if options.kind == "paid" and not result.halts:
+                    await self._stop.before(audit_charges(queue, client, self._clock, self._observer))
             ids = set(self._batches) | set(await self._batches_of_manifests(queue))
             caps = [cap for batch_id in self._batches for cap in self._caps(batch_id, queue.run_id)]
             await look(queue, result, ids, caps)
@@ -119,10 +120,11 @@ class Session:
 
     async def _is_our_account(self, queue: Queue, client: Client, result: Result) -> bool:
         """Before anything is concluded from what this key sees, or bought with it."""
-        halt = await other_account(queue, client, self._clock) if self._options.kind == "paid" else None
-        if halt is not None:
-            result.halts[halt.kind] = halt
-        return halt is None
+        if self._options.kind == "paid":
+            halt = await self._stop.before(other_account(queue, client, self._clock))
+            if halt is not None:
+                result.halts[halt.kind] = halt
+        return not (result.halts or self._stop.drain.is_set())
 
     async def _round(self, queue: Queue, http: Http, result: Result, *, is_last: bool) -> bool:
         """Collect, read, buy. Whether another round is due: a job asks for something else than was planned."""
@@ -141,12 +143,11 @@ class Session:
         result.bought += pool.bought
         for ending, count in pool.endings.items():
             result.endings[ending] = result.endings.get(ending, 0) + count
-        result.signal_number = self._stop.signal_number
         if pool.halts or self._stop.drain.is_set() or is_last:
             return False
+        # They may have ended in another process, which read the manifest before it was changed.
         in_flight = any(plan.counts[Reason.CHANGED_IN_FLIGHT] for plan in result.plans.values())
-        ended = any(pool.endings.get(ending, 0) for ending in (Ending.DONE, Ending.FAILED, Ending.REJECTED))
-        return (in_flight and ended) or pool.endings.get(Ending.OUTDATED, 0) > 0
+        return in_flight or pool.endings.get(Ending.OUTDATED, 0) > 0
 
     async def _batches_of_manifests(self, queue: Queue) -> list[int]:
         """The batches that were last read from these manifests, known before the manifests are read."""
@@ -190,6 +191,7 @@ class Session:
             await audit_charges(queue, client, self._clock, self._observer)
         asked = await asyncio.to_thread(asked_of, result.plans, selection)
         result.is_selection = not asked.is_all
+        result.lost = await asyncio.to_thread(lost_of, result.plans, asked)
         if await self._quote(client, pool, asked):
             self._say_plan(tools, result, asked, limits)
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}

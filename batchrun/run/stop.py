@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -25,6 +28,17 @@ class Stop:
             return
         self.signal_number = signal_number
         self.drain.set()
+
+    async def before(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The work's value; None when to drain is asked for first, which cancels the work."""
+        doing, asked = asyncio.ensure_future(work), asyncio.ensure_future(self.drain.wait())
+        try:
+            await asyncio.wait((doing, asked), return_when=asyncio.FIRST_COMPLETED)
+            return doing.result() if doing.done() else None
+        finally:
+            doing.cancel()
+            asked.cancel()
+            await asyncio.wait((doing, asked))
 
 
 @contextmanager

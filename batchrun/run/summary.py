@@ -68,6 +68,10 @@ def exit_reasons(result: Result, command: str, *, can_resolve: bool = True) -> l
         ExitReason(code, kind, count, _next_command(code, kind, command, can_resolve=can_resolve))
         for (code, kind), count in _troubles(result)
     ]
+    if result.problem is not None:
+        found.append(
+            ExitReason(_code_of_problem(result), "stopped_by_error", 1, again, f"see to the error, then {again}")
+        )
     if skipped := sum(rows.count for rows in result.skipped.values()):
         advice = f"correct the rows that are listed, then {again}"
         found.append(ExitReason(ExitCode.SOME_FAILED, "skipped_rows", skipped, again, advice))
@@ -80,10 +84,14 @@ def exit_reasons(result: Result, command: str, *, can_resolve: bool = True) -> l
         )
     elif not found and _left(result) and not result.no_new:
         found.append(ExitReason(_LATER, "work_left", _left(result), again))
-    return sorted(found, key=lambda reason: URGENCY.index(reason.code))
+    return sorted(found, key=lambda reason: _urgency(reason.code))
 
 
 _LATER = ExitCode.UNAVAILABLE
+
+
+def _urgency(code: ExitCode) -> int:
+    return URGENCY.index(code) if code in URGENCY else -1
 
 
 def _next_command(code: ExitCode, kind: str, command: str, *, can_resolve: bool) -> str:
@@ -118,17 +126,22 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
     unagreed = sum(plan.counts[Reason.NOT_AGREED] for plan in result.plans.values())
     if unagreed:
         found[ExitCode.NEEDS_PERSON, "rerun_not_agreed"] += unagreed
-    lost = sum(plan.counts[Reason.OUTPUT_LOST] for plan in result.plans.values())
-    if lost and not result.is_selection:
-        found[ExitCode.NEEDS_PERSON, "output_lost"] += lost
+    if result.lost:
+        found[ExitCode.NEEDS_PERSON, "output_lost"] += result.lost
     return list(found.items())
 
 
 def exit_code(reasons: Sequence[ExitReason], result: Result) -> ExitCode:
-    """The process's exit status."""
-    if result.problem is not None:
+    """The process's exit status. 2 says that nothing was spent; 1 says that nobody knows, and hides whatever else there is."""
+    if result.problem is not None and (not result.bought or result.problem.exit_code is ExitCode.UNEXPECTED):
         return result.problem.exit_code
     return most_urgent({reason.code for reason in reasons})
+
+
+def _code_of_problem(result: Result) -> ExitCode:
+    """Of a manifest that cannot be used beside others that could, or at the second reading: some jobs were not done."""
+    code = ExitCode.DONE if result.problem is None else result.problem.exit_code
+    return ExitCode.SOME_FAILED if code is ExitCode.USAGE and result.bought else code
 
 
 def _queued(result: Result) -> int:
@@ -357,6 +370,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.balance = _sum(total.balance, other.balance)
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
+        total.lost += other.lost
         total.late = [*total.late, *other.late]
         total.refund_due_usd_micros += other.refund_due_usd_micros
         total.duration_s += other.duration_s

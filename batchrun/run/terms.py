@@ -78,6 +78,8 @@ class Result:
     bought: int = 0
     late: list[LateCharge] = field(default_factory=list)
     """Submits of the whole queue that were given up and turned out to exist: charged beside what was bought instead."""
+    lost: int = 0
+    """Jobs that were asked for and bought, and whose clips are gone here and at the provider."""
     no_new: bool = False
     is_selection: bool = False
     """Only some jobs were asked for: counts and exit code speak of those."""

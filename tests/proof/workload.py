@@ -115,6 +115,7 @@ class Workload:
             state="completed",
             prediction_id=f"p-{token}",
             submitted_ms=self.clock.now_ms(),
+            server_ahead_ms=None,
             output_url=None,
             price_usd_micros=job.price_usd_micros,
         )

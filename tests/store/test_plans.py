@@ -19,6 +19,7 @@ HOT = [
     "insert_attempt",
     "known_jobs",
     "last_day",
+    "last_day_of_campaign",
     "ledger_adjust",
     "ledger_move",
     "ledger_of",

@@ -19,6 +19,10 @@ ON CONFLICT (run_id) DO UPDATE SET lease_until_ms = excluded.lease_until_ms;
 -- name: living_runs_here
 SELECT run_id, pid FROM runs WHERE host = :host AND lease_until_ms >= :now_ms AND run_id <> :run_id;
 
+-- Leases that end later than any clock of today can have written: the clock was set back, and nobody renews them.
+-- name: end_lost_runs
+UPDATE runs SET lease_until_ms = 0 WHERE lease_until_ms > :latest_ms;
+
 -- name: renew_run
 UPDATE runs SET lease_until_ms = :lease_until_ms WHERE run_id = :run_id RETURNING run_id;
 
@@ -198,7 +202,7 @@ UPDATE jobs SET lease_run_id = NULL WHERE job_id = :job_id AND lease_run_id = :r
 SELECT j.job_id, j.batch_id, b.name AS batch, b.checks, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
        j.file_sha256, j.placed_sha256, r.revision_id, r.take, r.model, r.prompt, r.negative_prompt,
        r.guidance_hundredths, r.duration_s, j.image_path, r.image_url, r.image_sha256,
-       a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.output_url,
+       a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.server_ahead_ms, a.output_url,
        a.price_usd_micros AS attempt_price_usd_micros,
        u.attempt_id AS upload_attempt_id, u.url AS upload_url, u.uploaded_ms,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
@@ -313,16 +317,17 @@ SELECT prediction_id FROM attempts
 WHERE submitted_ms BETWEEN :since_ms AND :until_ms AND prediction_id IS NOT NULL
 ORDER BY submitted_ms DESC LIMIT :count;
 
--- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came.
+-- Starts that the provider may still count in its minute: an attempt is in it until a minute after its answer came. What was
+-- written by a clock that was far ahead says nothing about this minute.
 -- name: recent_starts
 SELECT count(*) AS starts, min(answered_ms) AS oldest_ms FROM attempts
-WHERE submitted_ms > :since_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void';
+WHERE submitted_ms > :since_ms AND submitted_ms < :until_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void';
 
 -- name: last_day
-SELECT max(day) AS day FROM (
-    SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id
-    UNION ALL SELECT max(day) AS day FROM attempts
-    WHERE campaign = (SELECT campaign FROM batches WHERE batch_id = :batch_id)) AS days;
+SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id;
+
+-- name: last_day_of_campaign
+SELECT max(day) AS day FROM attempts WHERE campaign = :campaign;
 
 -- name: insert_attempt
 INSERT INTO attempts (attempt_id, job_id, revision_id, batch_id, campaign, run_id, day, price_usd_micros, state,
@@ -535,7 +540,7 @@ ORDER BY a.finished_ms LIMIT :count;
 
 -- Predictions that were given up and exist, while their job has moved on.
 -- name: late_attempts
-SELECT a.attempt_id, a.prediction_id, a.submitted_ms, b.name AS batch, j.key, r.duration_s
+SELECT a.attempt_id, a.prediction_id, a.submitted_ms, a.server_ahead_ms, b.name AS batch, j.key, r.duration_s
 FROM attempts a JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id = a.batch_id
 JOIN revisions r ON r.revision_id = a.revision_id
 WHERE a.state = 'late' ORDER BY a.submitted_ms;
