@@ -182,9 +182,9 @@ class Session:
             self._batches[batch_id] = batch
             tools.sidecars.wanted[batch_id] = batch.sidecar
             scopes.append(ClaimScope(batch_id, ANY_PRICE, plan.cheapest_usd_micros or 0))
-            if batch.caps.keep_balance_usd_micros is not None and self._options.kind == "paid":
-                guard = BalanceGuard(client, self._clock, batch.caps.keep_balance_usd_micros)
-                tools.starter.balances[batch_id] = guard
+            keep = batch.caps.keep_balance_usd_micros
+            if keep is not None and tools.starter.balance is not None:
+                tools.starter.balance.keep_usd_micros[batch_id] = keep
         pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock, self._observer)
@@ -248,6 +248,7 @@ class Session:
             self._clock,
             _pace(limits),
             observe,
+            balance=BalanceGuard(client, self._clock) if options.kind == "paid" else None,
             hopeful=reconciler.hopeful,
             health=health,
             disk=DiskGuard(folder, self._clock),

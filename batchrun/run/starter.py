@@ -40,6 +40,7 @@ _MAX_GROUP = 200
 _THROTTLED_FOR_S = 600.0
 """So long every submit may be refused for being too many before the run stops buying."""
 _BALANCE_AGE_S = 10.0
+KEEP_BALANCE = "keep_balance"
 MIN_FREE_BYTES = 50_000_000
 """For the write-ahead log of some thousand answers."""
 
@@ -47,33 +48,38 @@ _Waiting = tuple[int, int, SubmitRequest, "asyncio.Future[SubmitDecision]"]
 
 
 class BalanceGuard:
-    """`keep_balance`, best effort: what may still go before the account's balance falls below the mark."""
+    """`keep_balance`, best effort: what may still go before the account's balance falls below a batch's mark.
 
-    def __init__(self, client: Client, clock: Clock, keep_usd_micros: int) -> None:
+    One for all batches of the run: whatever one of them buys is gone for the others as well.
+    """
+
+    def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._keep = keep_usd_micros
-        self._left: int | None = None
+        self._balance: int | None = None
         self._asked_s = 0.0
+        self.keep_usd_micros: dict[int, int] = {}
+        """By batch; only those with `keep_balance`."""
 
     async def look(self) -> None:
         """Ask for the balance, when the last answer is old; a key that may not see it can still buy."""
         now_s = self._clock.monotonic_s()
-        if self._left is None or now_s - self._asked_s > _BALANCE_AGE_S:
+        if self.keep_usd_micros and (self._balance is None or now_s - self._asked_s > _BALANCE_AGE_S):
             with suppress(ProviderError):
-                self._left = await self._client.balance() - self._keep
+                self._balance = await self._client.balance()
                 self._asked_s = now_s
 
-    def refusal(self, price_usd_micros: int, before_usd_micros: int) -> CapReached | None:
-        """A refusal when the price does not fit above the mark beside what stands before it in the group."""
-        if self._left is None or before_usd_micros + price_usd_micros <= self._left:
+    def refusal(self, batch_id: int, price_usd_micros: int, before_usd_micros: int) -> CapReached | None:
+        """A refusal when the price does not fit above the batch's mark beside what stands before it in the group."""
+        keep = self.keep_usd_micros.get(batch_id)
+        if keep is None or self._balance is None or before_usd_micros + price_usd_micros <= self._balance - keep:
             return None
-        return CapReached(Cap(name="keep_balance", scope=Scope(), limit_usd_micros=self._keep), max(self._left, 0))
+        return CapReached(Cap(name=KEEP_BALANCE, scope=Scope(), limit_usd_micros=keep), max(self._balance - keep, 0))
 
     def started(self, price_usd_micros: int) -> None:
         """The price was reserved."""
-        if self._left is not None:
-            self._left -= price_usd_micros
+        if self._balance is not None:
+            self._balance -= price_usd_micros
 
 
 class DiskGuard:
@@ -106,8 +112,7 @@ class Starter:
     clock: Clock
     pace: Pace
     observer: Observer
-    balances: dict[int, BalanceGuard] = field(default_factory=dict)
-    """By batch; only those with `keep_balance`."""
+    balance: BalanceGuard | None = None
     keeping: set["asyncio.Task[Any]"] = field(default_factory=set)
     """Facts being written down; a run ends only after them."""
     hopeful: Callable[[], Awaitable[bool]] | None = None
@@ -201,9 +206,9 @@ class Starter:
 
     async def _serve(self, group: list[_Waiting]) -> NotYet | None:
         """One transaction for the group; who must wait stays in line. The last reason to wait, if any."""
-        for guard in self.balances.values():
-            await guard.look()
-        group = self._above_the_mark(group)
+        if self.balance is not None:
+            await self.balance.look()
+            group = self._above_the_mark(group, self.balance)
         if not group or self.closed:
             self._put_back(group)
             return None
@@ -234,9 +239,8 @@ class Starter:
                 not_yet = decision
                 heapq.heappush(self._ready, waiting)
                 continue
-            guard = self.balances.get(waiting[2].batch_id)
-            if isinstance(decision, Started) and guard is not None:
-                guard.started(waiting[2].price_usd_micros)
+            if isinstance(decision, Started) and self.balance is not None:
+                self.balance.started(waiting[2].price_usd_micros)
             if not waiting[3].done():
                 waiting[3].set_result(decision)
             else:
@@ -250,16 +254,16 @@ class Starter:
                 decision.attempt_id, AttemptState.VOID, None, "stopped before sending", 0, "stopped"
             )
 
-    def _above_the_mark(self, group: list[_Waiting]) -> list[_Waiting]:
+    @staticmethod
+    def _above_the_mark(group: list[_Waiting], guard: BalanceGuard) -> list[_Waiting]:
         """Who may go on under `keep_balance`; the others hear that they may not."""
-        before: dict[int, int] = {}
+        before_usd_micros = 0
         going: list[_Waiting] = []
         for waiting in group:
             _, _, request, future = waiting
-            guard = self.balances.get(request.batch_id)
-            refusal = guard.refusal(request.price_usd_micros, before.get(request.batch_id, 0)) if guard else None
+            refusal = guard.refusal(request.batch_id, request.price_usd_micros, before_usd_micros)
             if refusal is None:
-                before[request.batch_id] = before.get(request.batch_id, 0) + request.price_usd_micros
+                before_usd_micros += request.price_usd_micros
                 going.append(waiting)
             elif not future.done():
                 future.set_result(refusal)
