@@ -110,6 +110,8 @@ class Plan(Spool[Planned]):
         self.counts: Counter[Reason] = Counter()
         self.reruns = 0
         self.were_done = 0
+        self.not_agreed = 0
+        """Of those that were done: whose new inputs nobody has agreed to buy."""
         self.cheapest_usd_micros: int | None = None
         super().__init__(planned)
 
@@ -118,6 +120,7 @@ class Plan(Spool[Planned]):
         self.counts[planned.reason] += 1
         self.reruns += planned.is_rerun
         self.were_done += planned.was_done
+        self.not_agreed += planned.was_done and planned.reason is Reason.NOT_AGREED
         price = planned.spec.price_usd_micros
         if self.cheapest_usd_micros is None or price < self.cheapest_usd_micros:
             self.cheapest_usd_micros = price

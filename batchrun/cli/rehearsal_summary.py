@@ -7,7 +7,7 @@ from typing import Any
 
 from batchrun.cli.common import shown_path, shown_time
 from batchrun.cli.rehearsal import Rehearsed
-from batchrun.errors import EXIT_MEANING, URGENCY, ExitCode
+from batchrun.errors import EXIT_MEANING, ExitCode
 from batchrun.manifest.jobs import MAX_ATTEMPTS
 from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
@@ -68,11 +68,6 @@ def standing_reasons(stages: Sequence[Rehearsed], command: str) -> list[ExitReas
         ExitReason(code, kind, count, words.get(kind, f"batchrun status {command}"))
         for (code, kind), count in found.items()
     ]
-
-
-def by_urgency(reasons: Sequence[ExitReason]) -> list[ExitReason]:
-    """The most urgent first."""
-    return sorted(reasons, key=lambda reason: URGENCY.index(reason.code))
 
 
 # ---------------------------------------------------------------------- money

@@ -261,7 +261,8 @@ def _loader(options: Options, loaded: dict[Path, Batch], clock: Clock) -> Callab
 
 def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch]) -> int:
     can_resolve = len(parsed.manifests) == 1 and not parsed.preview
-    reasons = summary.exit_reasons(result, common.command_of(parsed), can_resolve=can_resolve)
+    options = f" --max-spend {decimal_usd(parsed.max_spend)}" if parsed.max_spend is not None else ""
+    reasons = summary.exit_reasons(result, common.command_of(parsed), options=options, can_resolve=can_resolve)
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
         print(str(result.problem), file=sys.stderr)
@@ -285,7 +286,7 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
 
 def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, played_s: float) -> int:
     command = common.command_of(parsed)
-    reasons = rehearsal_summary.by_urgency(
+    reasons = summary.by_urgency(
         [
             *summary.exit_reasons(result, command, can_resolve=False),
             *rehearsal_summary.standing_reasons(read.stages, command),

@@ -136,7 +136,7 @@ class CapCheck:
         for cap in caps:
             left = cap.limit_usd_micros - self._committed_in(cap.scope)
             if price_usd_micros > left:
-                return CapReached(cap, max(left, 0))
+                return CapReached(cap, left)
         return None
 
     def count(self, caps: Sequence[Cap], price_usd_micros: int) -> None:

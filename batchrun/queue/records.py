@@ -307,6 +307,7 @@ class CapReached:
 
     cap: Cap
     left_usd_micros: int
+    """Negative where more is spent than the cap says today: it was lowered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ async def _cap_in_the_way(carried: Carried) -> CapReached | None:
     for cap in tools.caps(job.batch_id):
         left = cap.limit_usd_micros - (await tools.queue.balance(cap.scope)).committed_usd_micros
         if price > left:
-            return CapReached(cap, max(left, 0))
+            return CapReached(cap, left)
     return None
 
 

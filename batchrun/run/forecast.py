@@ -46,7 +46,8 @@ class CapForecast:
     @property
     def left_usd_micros(self) -> int:
         """What would be left; negative where not everything fits."""
-        return self.cap.left_usd_micros - self.wanted_usd_micros
+        cap = self.cap
+        return cap.limit_usd_micros - cap.balance.committed_usd_micros - self.wanted_usd_micros
 
 
 @dataclass(frozen=True, slots=True)

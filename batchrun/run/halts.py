@@ -39,18 +39,18 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.CANNOT_SAVE: ExitCode.NEEDS_PERSON,
 }
 _NEXT_STEP: dict[HaltKind, str] = {
-    HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then batchrun {command}",
-    HaltKind.ACCOUNT: "look at the account's rights and state at the provider, then batchrun {command}",
-    HaltKind.NO_CREDIT: "top the account up, then batchrun {command}",
-    HaltKind.UNAVAILABLE: "batchrun {command}",
-    HaltKind.THROTTLED: "look at limits.tier and at who else uses the account, then batchrun {command}",
-    HaltKind.PRICE_CHANGED: "agree to the price with limits.max_price, then batchrun {command}",
+    HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then {again}",
+    HaltKind.ACCOUNT: "look at the account's rights and state at the provider, then {again}",
+    HaltKind.NO_CREDIT: "top the account up, then {again}",
+    HaltKind.UNAVAILABLE: "{again}",
+    HaltKind.THROTTLED: "look at limits.tier and at who else uses the account, then {again}",
+    HaltKind.PRICE_CHANGED: "agree to the price with limits.max_price, then {again}",
     HaltKind.TOO_MANY_UNKNOWN: "batchrun status {command}, then decide each with batchrun resolve {command} ID",
-    HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then batchrun {command}",
-    HaltKind.DISK_FULL: "free disk space, then batchrun {command}",
-    HaltKind.DEADLINE: "batchrun {command} goes on with the rest",
-    HaltKind.CANARY: "look at batchrun status {command}, then batchrun {command} without --canary",
-    HaltKind.CANNOT_SAVE: "make the folder writable, or room in it, then batchrun {command}",
+    HaltKind.OTHER_ACCOUNT: "set WAVESPEED_API_KEY to a key of the account that bought the clips, then {again}",
+    HaltKind.DISK_FULL: "free disk space, then {again}",
+    HaltKind.DEADLINE: "{again} goes on with the rest",
+    HaltKind.CANARY: "look at batchrun status {command}, then {again} without --canary",
+    HaltKind.CANNOT_SAVE: "make the folder writable, or room in it, then {again}",
 }
 # Nothing can be asked any more: what is paid for is collected by a later run.
 ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED, HaltKind.OTHER_ACCOUNT})
@@ -74,9 +74,14 @@ class Halt:
         """What the process says."""
         return HALT_CODE[self.kind]
 
-    def next_step(self, command: str) -> str:
-        """What a person does next; `command` is what was typed."""
-        return _NEXT_STEP[self.kind].format(command=command)
+    def next_step(self, command: str, again: str) -> str:
+        """What a person does next.
+
+        Args:
+            command: what names the queue on a command line.
+            again: the whole command that runs once more.
+        """
+        return _NEXT_STEP[self.kind].format(command=command, again=again)
 
 
 def halt_of_refusal(kind: RefusalKind, message: str) -> Halt:

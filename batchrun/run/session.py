@@ -190,6 +190,7 @@ class Session:
             await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
         asked = await asyncio.to_thread(asked_of, result.plans, selection)
+        result.declined = [rerun for rerun, is_agreed in self._asked.items() if not is_agreed]
         result.is_selection = not asked.is_all
         result.lost = await asyncio.to_thread(lost_of, result.plans, asked)
         if await self._quote(client, pool, asked):

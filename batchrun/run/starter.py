@@ -74,7 +74,7 @@ class BalanceGuard:
         keep = self.keep_usd_micros.get(batch_id)
         if keep is None or self._balance is None or before_usd_micros + price_usd_micros <= self._balance - keep:
             return None
-        return CapReached(Cap(name=KEEP_BALANCE, scope=Scope(), limit_usd_micros=keep), max(self._balance - keep, 0))
+        return CapReached(Cap(name=KEEP_BALANCE, scope=Scope(), limit_usd_micros=keep), self._balance - keep)
 
     def started(self, price_usd_micros: int) -> None:
         """The price was reserved."""

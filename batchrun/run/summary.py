@@ -16,11 +16,13 @@ from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView, NotFine
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.pool import Capped
-from batchrun.run.terms import CapView, Result
+from batchrun.run.starter import KEEP_BALANCE
+from batchrun.run.terms import MAX_SPEND, CapView, Result
 from batchrun.run.tools import Ending
 
 SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
+_NOT_AGREED = "rerun_not_agreed"
 _SHOWN_PROBLEMS = 20
 
 
@@ -47,27 +49,28 @@ class Problem:
     message: str
 
 
-def exit_reasons(result: Result, command: str, *, can_resolve: bool = True) -> list[ExitReason]:
+def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve: bool = True) -> list[ExitReason]:
     """Every exit code that applies, the most urgent first.
 
     Args:
         result: how the run ended.
         command: what names the same queue again on a command line.
+        options: what a further run is bounded by, such as ` --max-spend 5`.
         can_resolve: whether that is one manifest of paid clips, which is what `resolve` takes.
     """
-    again = f"batchrun {command}"
+    again = f"batchrun {command}{options}"
     found: list[ExitReason] = []
     if result.signal_number is not None:
         code = ExitCode.INTERRUPTED if result.signal_number == signal.SIGINT else ExitCode.TERMINATED
         found.append(ExitReason(code, "stopped", _left(result), again))
     found += [
-        ExitReason(halt.code, halt.kind.value, _left(result), again, halt.next_step(command))
+        ExitReason(halt.code, halt.kind.value, _left(result), again, halt.next_step(command, again))
         for halt in result.halts.values()
     ]
-    found += [
-        ExitReason(code, kind, count, _next_command(code, kind, command, can_resolve=can_resolve))
-        for (code, kind), count in _troubles(result)
-    ]
+    for (code, kind), count in _troubles(result):
+        step = _next_command(code, kind, command, again, can_resolve=can_resolve)
+        advice = f"{step} buys them; changing the inputs back keeps the old ones" if kind == _NOT_AGREED else ""
+        found.append(ExitReason(code, kind, count, step, advice))
     if result.problem is not None:
         found.append(
             ExitReason(_code_of_problem(result), "stopped_by_error", 1, again, f"see to the error, then {again}")
@@ -78,27 +81,38 @@ def exit_reasons(result: Result, command: str, *, can_resolve: bool = True) -> l
     if result.late:
         found.append(ExitReason(ExitCode.NEEDS_PERSON, "late_charge", len(result.late), f"batchrun report {command}"))
     if result.capped:
-        names = ", ".join(sorted({capped.reached.cap.name for capped in result.capped}))
         found.append(
-            ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), again, f"raise {names}, then {again}")
+            ExitReason(ExitCode.CAP_REACHED, "cap_reached", _queued(result), again, _room(result.capped, again))
         )
     elif not found and _left(result) and not result.no_new:
         found.append(ExitReason(_LATER, "work_left", _left(result), again))
-    return sorted(found, key=lambda reason: _urgency(reason.code))
+    return by_urgency(found)
 
 
 _LATER = ExitCode.UNAVAILABLE
 
 
-def _urgency(code: ExitCode) -> int:
-    return URGENCY.index(code) if code in URGENCY else -1
+def by_urgency(reasons: Sequence[ExitReason]) -> list[ExitReason]:
+    """The most urgent first; before all what has ended the run as an error."""
+    return sorted(reasons, key=lambda one: URGENCY.index(one.code) if one.code in URGENCY else -1)
 
 
-def _next_command(code: ExitCode, kind: str, command: str, *, can_resolve: bool) -> str:
+def _room(capped: Sequence[Capped], again: str) -> str:
+    """What a person does for these caps before the next run."""
+    names = {one.reached.cap.name for one in capped}
+    if names == {MAX_SPEND}:
+        return f"{again}, for as much once more"
+    steps = ["top the account up or lower keep_balance"] if KEEP_BALANCE in names else []
+    if raised := sorted(names - {KEEP_BALANCE, MAX_SPEND}):
+        steps.append(f"raise {', '.join(raised)}")
+    return f"{' and '.join(steps)}, then {again}"
+
+
+def _next_command(code: ExitCode, kind: str, command: str, again: str, *, can_resolve: bool) -> str:
     if code is _LATER:
-        return f"batchrun {command}"
-    if kind == "rerun_not_agreed":
-        return f"batchrun {command} --yes"
+        return again
+    if kind == _NOT_AGREED:
+        return f"{again} --yes"
     if kind in (JobState.PARKED.value, JobState.REJECTED.value) and can_resolve:
         return f"batchrun resolve {command}"
     return f"batchrun status {command}"
@@ -125,7 +139,7 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
         found[ExitCode.NEEDS_PERSON, "twin"] += twins  # what keeps it is a job of another manifest
     unagreed = sum(plan.counts[Reason.NOT_AGREED] for plan in result.plans.values())
     if unagreed:
-        found[ExitCode.NEEDS_PERSON, "rerun_not_agreed"] += unagreed
+        found[ExitCode.NEEDS_PERSON, _NOT_AGREED] += unagreed
     if result.lost:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += result.lost
     return list(found.items())
@@ -156,17 +170,22 @@ def _left(result: Result) -> int:
 
 
 def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
-    """Jobs by state, summing to `total`; `up_to_date` are those that were done before this run."""
+    """Jobs by state, summing to `total`.
+
+    `up_to_date` were done before this run, and so were `not_agreed`, whose inputs have changed since: nobody has agreed
+    to buy them anew.
+    """
     counts = {state.value: view.counts.get(state, 0) for state in JobState}
-    before = 0
+    before = not_agreed = 0
     if result is not None:
         plan = result.plans.get(view.name)
         if plan is not None:
             before = min(plan.were_done, counts[JobState.DONE])
+            not_agreed = min(plan.not_agreed, before)
         else:  # nothing was read: only what this run collected is new
             before = max(0, counts[JobState.DONE] - result.endings.get(Ending.DONE, 0))
     counts[JobState.DONE] -= before
-    ordered = {"done": counts.pop("done"), "up_to_date": before, **counts}
+    ordered = {"done": counts.pop("done"), "up_to_date": before - not_agreed, "not_agreed": not_agreed, **counts}
     return ordered | {"total": sum(ordered.values())}
 
 
@@ -261,6 +280,7 @@ def run_lines(
     lines = [batch_line(view, counts_of(view, result)) for view in result.batches]
     lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
     lines += skipped_lines(result.skipped)
+    lines += [f"{rerun}: left as they are, nobody has agreed" for rerun in result.declined]
     if preview:
         time = f" and take about {real_time}" if real_time else ""
         what = "The real run of all jobs" if result.is_selection else "The real run"
@@ -347,10 +367,12 @@ def _late_lines(late: Sequence[LateCharge]) -> list[str]:
 def _capped_line(capped: Capped) -> str:
     reached, price = capped.reached, capped.price_usd_micros
     enough = reached.cap.limit_usd_micros + price - reached.left_usd_micros
-    left, limit = format_usd(reached.left_usd_micros), format_usd(reached.cap.limit_usd_micros)
+    left, limit = format_usd(max(0, reached.left_usd_micros)), format_usd(reached.cap.limit_usd_micros)
     text = f"cap {reached.cap.name} of {limit} reached: {left} left, the next clip costs {format_usd(price)}"
-    if reached.cap.name == "keep_balance":
+    if reached.cap.name == KEEP_BALANCE:
         return f"{text}; top the account up, or keep less"
+    if reached.cap.name == MAX_SPEND:
+        return f"{text}; that was for this run alone"
     return f"{text}; {format_usd(enough)} would be enough for it"
 
 
@@ -370,6 +392,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.balance = _sum(total.balance, other.balance)
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
+        total.declined = [*total.declined, *other.declined]
         total.lost += other.lost
         total.late = [*total.late, *other.late]
         total.refund_due_usd_micros += other.refund_due_usd_micros

@@ -9,11 +9,14 @@ from batchrun.manifest.jobs import Batch, Limits, SkippedRows
 from batchrun.plan import Plan, Selection
 from batchrun.queue.records import Balance, Cap, LateCharge, Scope
 from batchrun.queue.views import BatchView
-from batchrun.run.consent import Agree
+from batchrun.run.consent import Agree, Rerun
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.health import GIVE_UP_AFTER_S
 from batchrun.run.pool import Capped
 from batchrun.run.tools import Ending
+
+MAX_SPEND = "--max-spend"
+"""The cap that a person types, for one run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class Result:
     bought: int = 0
     late: list[LateCharge] = field(default_factory=list)
     """Submits of the whole queue that were given up and turned out to exist: charged beside what was bought instead."""
+    declined: list[Rerun] = field(default_factory=list)
+    """What nobody has agreed to buy anew."""
     lost: int = 0
     """Jobs that were asked for and bought, and whose clips are gone here and at the provider."""
     no_new: bool = False
@@ -113,7 +118,7 @@ def caps_of(
             Scope(campaign=campaign, day=day),
             caps.campaign_daily_budget_usd_micros,
         ),
-        ("--max-spend", Scope(run_id=run_id), max_spend_usd_micros),
+        (MAX_SPEND, Scope(run_id=run_id), max_spend_usd_micros),
     ]
     return tuple(
         Cap(name=name, scope=scope, limit_usd_micros=limit) for name, scope, limit in candidates if limit is not None

@@ -54,9 +54,12 @@ async def test_a_changed_template_waits_for_consent_and_new_rows_go_on(shop: Sho
             "batchrun shop.yaml --yes",
         )
         assert (counts(result), len(emulator.world.submits)) == (
-            {"done": 1, "up_to_date": COUNT, "total": COUNT + 1},
+            {"done": 1, "not_agreed": COUNT, "total": COUNT + 1},
             COUNT + 1,
         )
+        said = summary.run_lines(result, [reason], preview=False, real_price_usd_micros=0)
+        assert f"{asked[0]}: left as they are, nobody has agreed" in said
+        assert said[-1] == "next: batchrun shop.yaml --yes buys them; changing the inputs back keeps the old ones"
         assert all(path.read_bytes() == data for path, data in old.items())
         result = await run_shop(shop, emulator, agree=lambda _: True)
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2 * COUNT + 1)

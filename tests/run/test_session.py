@@ -140,6 +140,43 @@ async def test_every_kind_of_cap(shop: Shop, head: str, limits: str) -> None:
         assert emulator.world.books.billed_usd_micros == 500_000
 
 
+async def test_manifests_share_what_is_above_keep_balance(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("budget: 100", "budget: 100, keep_balance: 5")
+    shop.add_many(3)
+    other = shop.folder / "other.yaml"
+    other.write_text(shop.manifest.read_text().replace("It turns", "It falls"))
+    async with emulated(balance_usd=5.5) as emulator:
+        result = await run_shop(shop, emulator, manifests=[shop.manifest, other])
+        assert (code_of(result), emulator.world.books.billed_usd_micros) == (ExitCode.CAP_REACHED, 500_000)
+        (reason,) = summary.exit_reasons(result, "shop.yaml other.yaml")
+        assert reason.advice == "top the account up or lower keep_balance, then batchrun shop.yaml other.yaml"
+
+
+async def test_what_would_be_enough_counts_what_is_spent_above_a_lowered_budget(shop: Shop) -> None:
+    shop.add_many(8)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("budget: 100", "budget: 0.50")
+        shop.add("more")
+        shop.replace("budget: 100", "budget: 0.50")
+        lines = lines_of(await run_shop(shop, emulator))
+        assert (
+            "cap shop: budget of $0.50 reached: $0.00 left, the next clip costs $0.25; $2.25 would be enough for it"
+            in lines
+        )
+        shop.replace("budget: 0.50", "budget: 2.25")
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
+async def test_the_next_run_is_bounded_as_this_one_was(shop: Shop) -> None:
+    shop.add_many(2)
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, max_spend_usd_micros=300_000)
+        (reason,) = summary.exit_reasons(result, "shop.yaml", options=" --max-spend 0.30")
+        assert reason.next_command == "batchrun shop.yaml --max-spend 0.30"
+        assert reason.advice == "batchrun shop.yaml --max-spend 0.30, for as much once more"
+
+
 async def test_a_campaign_has_one_figure_over_all_its_manifests(shop: Shop) -> None:
     shop.head = "campaign: {name: spring, budget: 1.00}"
     shop.add_many(2)
