@@ -1,7 +1,8 @@
 """What a manifest says once it is read and checked: frozen values, everything filled in, money in micro-dollars."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +70,11 @@ class Caps:
     unlimited: bool = False
     """`budget: none` was written on purpose."""
     zone: tzinfo = field(default_factory=lambda: ZoneInfo("UTC"))
+
+    @property
+    def as_text(self) -> str:
+        """All of it, to be compared with another reading."""
+        return json.dumps({one.name: getattr(self, one.name) for one in fields(self)}, default=str)
 
     @property
     def any(self) -> bool:

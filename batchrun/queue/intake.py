@@ -107,15 +107,13 @@ _MOVES = (
 
 def swap_generation(
     name: str,
-    manifest: str,
-    campaign: str | None,
-    checks: str,
+    about: Params,
     seen_generation: int,
     now_ms: int,
     real_text: Callable[[str], str],
     run_id: str,
 ) -> Script[int]:
-    """Put the incoming rows in place as the batch's newest generation.
+    """Put the incoming rows in place as the batch's newest generation, with what the manifest says about the batch.
 
     Returns:
         The batch's id.
@@ -124,7 +122,6 @@ def swap_generation(
         StalePlanError: the batch is not at `seen_generation` any more.
         QueueError: an output path belongs to a job of another batch.
     """
-    about: Params = {"manifest": manifest, "campaign": campaign, "checks": checks}
     batch_id = yield from _batch_id(name, about, now_ms)
     row = yield from ask_one("begin_generation", batch_id=batch_id, seen_generation=seen_generation, **about)
     if row is None:

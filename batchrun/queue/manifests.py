@@ -51,8 +51,13 @@ class Manifests:
         rest = incoming(intakes, self._stored_path)
         while rows := await asyncio.to_thread(next, rest, None):
             await self._access.run(partial(run_all, "add_incoming", rows))
-        about = self._stored_path(batch.path), batch.caps.campaign, batch.checks.value
+        about = {
+            "manifest": self._stored_path(batch.path),
+            "campaign": batch.caps.campaign,
+            "checks": batch.checks.value,
+            "caps": batch.caps.as_text,
+        }
         now_ms = self._access.clock.now_ms()
         return await self._access.run(
-            lambda: swap_generation(batch.name, *about, known.generation, now_ms, self._real_text, self._run_id)
+            lambda: swap_generation(batch.name, about, known.generation, now_ms, self._real_text, self._run_id)
         )

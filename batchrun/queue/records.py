@@ -273,6 +273,8 @@ class SubmitRequest:
     """Where the calendar days of the daily caps begin and end."""
     start_by_ms: int | None = None
     """Too late after it: the clip would most likely not be ready in time."""
+    caps_read: str | None = None
+    """What the manifest said of money when this run read it (`Caps.as_text`)."""
     spurned: frozenset[int] = frozenset()
     """Jobs whose finished clip cannot be copied."""
 
@@ -366,4 +368,9 @@ class Missed:
     """Started now it would most likely not be ready in time."""
 
 
-SubmitDecision = Missed | Started | CapReached | NotYet | TooManyUnknown | TwinFirst | Gone | Closed
+@dataclass(frozen=True, slots=True)
+class CapsChanged:
+    """Another run has read other budgets in the manifest: what this one knows of them is too old to buy by."""
+
+
+SubmitDecision = Missed | Started | CapReached | CapsChanged | NotYet | TooManyUnknown | TwinFirst | Gone | Closed

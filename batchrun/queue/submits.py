@@ -8,6 +8,7 @@ from batchrun.queue.failures import ends_the_request
 from batchrun.queue.ledger import Books, CapCheck, Move, move, up_to_date
 from batchrun.queue.records import (
     Cap,
+    CapsChanged,
     Gone,
     Missed,
     NotYet,
@@ -68,7 +69,8 @@ def begin_submits(
         day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request)))
         caps = [_on_day(cap, day) for cap in request.caps]
         is_late = request.start_by_ms is not None and moment.now_ms > request.start_by_ms
-        decision: SubmitDecision | None = Missed() if is_late else (yield from _twin(request))
+        decision: SubmitDecision | None = Missed() if is_late else None
+        decision = decision or (yield from _other_caps(request)) or (yield from _twin(request))
         decision = decision or check.refusal(caps, request.price_usd_micros)
         if decision is None:
             decision = yield from _begin(request, day, pace, run_id, moment)
@@ -99,6 +101,13 @@ def _begin(request: SubmitRequest, day: str, pace: Pace, run_id: str, moment: Mo
     yield from ask("job_submitting", job_id=request.job_id, attempt_id=request.attempt_id, run_id=run_id, now_ms=now_ms)
     yield from move(request.attempt_id, Move.RESERVE, now_ms)
     return Started(request.attempt_id, moment.boot_s + pace.send_within_s)
+
+
+def _other_caps(request: SubmitRequest) -> Script[CapsChanged | None]:
+    """In the spending transaction: another process may have read a lower budget while this one was at work."""
+    row = yield from ask_one("read_caps", batch_id=request.batch_id)
+    known = None if row is None else row["caps"]
+    return CapsChanged() if known is not None and request.caps_read not in (None, known) else None
 
 
 def _twin(request: SubmitRequest) -> Script[TwinFirst | None]:

@@ -23,6 +23,7 @@ from batchrun.queue.failures import FailureKind
 from batchrun.queue.records import (
     Attempt,
     CapReached,
+    CapsChanged,
     Closed,
     Job,
     Missed,
@@ -118,6 +119,9 @@ async def _step_back(carried: Carried, decision: SubmitDecision) -> Ending:
         case CapReached():
             tools.capped(job, decision)
             ending = Ending.CAPPED
+        case CapsChanged():
+            tools.reread(job)
+            ending = Ending.OUTDATED if tools.plans_again else Ending.CLOSED
         case Missed():
             tools.halt(Halt(HaltKind.DEADLINE, f"{job.batch}/{job.key} would most likely not be ready by the deadline"))
             ending = Ending.CLOSED
@@ -142,6 +146,7 @@ def _request(carried: Carried, upload: Upload) -> SubmitRequest:
         image_url=upload.url,
         priority=job.priority,
         caps=tools.caps(job.batch_id),
+        caps_read=tools.caps_read(job.batch_id),
         zone=tools.zone(job.batch_id),
         start_by_ms=tools.start_by_ms(job),
         spurned=carried.spurned,

@@ -113,6 +113,11 @@ class Pool:
             price = min(scope.price_below_usd_micros, job.price_usd_micros)
             self._scopes[job.batch_id] = replace(scope, price_below_usd_micros=price)
 
+    def reread(self, job: Job) -> None:
+        """Another run has read other budgets for the job's batch: nothing more of it is claimed before this one has as well."""
+        if self._scopes.pop(job.batch_id, None) is not None:
+            self._note(f"the budgets of batch {job.batch} have changed; its manifest is read again")
+
     def wake(self) -> None:
         """A job has got a new state: there may be something to claim."""
         self._paid_due = True

@@ -272,6 +272,8 @@ class Session:
             chance=chance,
             new_id=self._outside.new_id,
             caps=lambda batch_id: self._caps(batch_id, queue.run_id),
+            caps_read=lambda batch_id: self._batches[batch_id].caps.as_text,
+            reread=pool.reread,
             price=self._price,
             zone=lambda batch_id: self._batches[batch_id].caps.zone,
             start_by_ms=lambda job: start_by_ms(

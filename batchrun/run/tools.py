@@ -103,6 +103,8 @@ class Tools:
     new_id: Callable[[], str]
     caps: Callable[[int], tuple[Cap, ...]]
     """The caps of a batch, by its id."""
+    caps_read: Callable[[int], str]
+    """The same as its manifest said it (`Caps.as_text`)."""
     price: Callable[[Job], int]
     """What a job is reserved at: the quote of the day."""
     zone: Callable[[int], tzinfo]
@@ -113,6 +115,8 @@ class Tools:
     """The account or the key is the problem: start nothing more."""
     capped: Callable[[Job, CapReached], None]
     """A cap left no room for the job."""
+    reread: Callable[[Job], None]
+    """Another run has read other budgets for the job's batch."""
     limits: Callable[[int], Limits]
     """The limits of a batch, by its id; the defaults while its manifest is not read."""
     saves: SaveGuard

@@ -168,6 +168,34 @@ async def test_what_would_be_enough_counts_what_is_spent_above_a_lowered_budget(
         assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("budget: 100", "budget: 0.50"),
+        ("budget: 100", "budget: 100, daily_budget: 0.50"),
+        ("version: 1", "version: 1\ncampaign: {name: spring, budget: 0.50}"),
+    ],
+)
+async def test_a_running_process_obeys_budgets_that_another_one_has_read(shop: Shop, before: str, after: str) -> None:
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1")
+    shop.add_many(6)
+    others: list[asyncio.Task[Result]] = []
+    watcher = Watcher()
+    async with emulated(latency=Latency(300)) as emulator:
+
+        def lower(_: Event) -> None:
+            if not others:
+                shop.replace(before, after)
+                others.append(asyncio.create_task(run_shop(shop, emulator)))
+
+        watcher.on[Kind.ACCEPTED] = lower
+        result = await run_shop(shop, emulator, watcher=watcher)
+        # With a campaign that begins meanwhile, what was bought before belongs to none.
+        most = 3 if "campaign" in after else 2
+        assert len(emulator.world.submits) <= most
+        assert (code_of(result), code_of(await others[0])) == (ExitCode.CAP_REACHED, ExitCode.CAP_REACHED)
+
+
 async def test_the_next_run_is_bounded_as_this_one_was(shop: Shop) -> None:
     shop.add_many(2)
     async with emulated() as emulator:

@@ -14,7 +14,7 @@ from batchrun.queue.sqlite import Outcome, SqliteDatabase, file_system_of
 
 
 def write(name: str) -> Script[str]:
-    yield from ask("insert_batch", name=name, manifest="m", campaign=None, checks="full", now_ms=1)
+    yield from ask("insert_batch", name=name, manifest="m", campaign=None, checks="full", caps=None, now_ms=1)
     return name
 
 
@@ -84,7 +84,14 @@ async def test_everybody_hears_that_nothing_was_written(tmp_path: Path) -> None:
     await database._hop(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
 
     def large(name: str) -> Script[None]:
-        params = {"name": name * 100_000, "manifest": "m", "campaign": None, "checks": "full", "now_ms": 1}
+        params = {
+            "name": name * 100_000,
+            "manifest": "m",
+            "campaign": None,
+            "checks": "full",
+            "caps": None,
+            "now_ms": 1,
+        }
         yield Call("insert_batch", params)
 
     try:

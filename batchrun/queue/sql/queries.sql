@@ -44,11 +44,11 @@ UPDATE jobs SET lease_run_id = NULL WHERE lease_run_id = :run_id;
 SELECT batch_id, name, manifest, generation FROM batches WHERE name = :name;
 
 -- name: insert_batch
-INSERT INTO batches (name, manifest, campaign, checks, generation, created_ms)
-VALUES (:name, :manifest, :campaign, :checks, 0, :now_ms) RETURNING batch_id;
+INSERT INTO batches (name, manifest, campaign, checks, caps, generation, created_ms)
+VALUES (:name, :manifest, :campaign, :checks, :caps, 0, :now_ms) RETURNING batch_id;
 
 -- name: begin_generation
-UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign, checks = :checks
+UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign, checks = :checks, caps = :caps
 WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generation;
 
 -- What the queue knows of some jobs of a batch, for the plan.
@@ -322,6 +322,9 @@ ORDER BY submitted_ms DESC LIMIT :count;
 -- name: recent_starts
 SELECT count(*) AS starts, min(answered_ms) AS oldest_ms FROM attempts
 WHERE submitted_ms > :since_ms AND submitted_ms < :until_ms AND (answered_ms IS NULL OR answered_ms > :minute_ago_ms) AND state <> 'void';
+
+-- name: read_caps
+SELECT caps FROM batches WHERE batch_id = :batch_id;
 
 -- name: last_day
 SELECT max(day) AS day FROM attempts WHERE batch_id = :batch_id;
