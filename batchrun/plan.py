@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """The file is gone and is fetched again from the provider: free."""
     OUTPUT_LOST = "output lost"
     """The file is gone, here and at the provider: only a person can ask for a new take."""
+    CLIP_GONE = "bought, its clip is gone"
+    """The very same clip was bought under some name, and is gone here and at the provider: only a person can ask for another."""
     MADE_AGAIN = "output missing, made again"
     """The file of a preview is gone; another one costs nothing."""
     TRY_AGAIN = "failed before, tried again"
@@ -166,8 +168,9 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
     kind = known.failure_kind or ""
     if kind == FailureKind.OUTPUT_OCCUPIED:
         return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
-    # Nothing was bought for these: the picture has just passed the manifest's check, and the twin may pass by now.
-    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE, FailureKind.REJECTED_TWIN):
+    # Nothing was bought for these: the picture has just passed the manifest's check, the twin may pass by now, or its file
+    # may be back.
+    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE, FailureKind.REJECTED_TWIN, FailureKind.CLIP_GONE):
         return Reason.TRY_AGAIN
     if may_try_again(kind, known.failed_attempts, max_attempts):
         return Reason.TRY_AGAIN

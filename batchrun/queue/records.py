@@ -271,7 +271,7 @@ class SubmitRequest:
     start_by_ms: int | None = None
     """Too late after it: the clip would most likely not be ready in time."""
     spurned: frozenset[int] = frozenset()
-    """Jobs whose finished clip cannot be copied."""
+    """Jobs whose finished clip is gone and may be made again: it costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

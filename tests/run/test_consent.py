@@ -22,6 +22,7 @@ from batchrun.run.consent import Rerun, threshold_usd_micros
 from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
 from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
+from tests.run.test_doubts import change
 from tests.run.test_session import code_of, counts
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import SimClock
@@ -91,7 +92,7 @@ async def test_what_goes_back_to_an_earlier_text_costs_nothing_and_is_not_asked_
         assert (code_of(result), result.bought, counts(result)["done"]) == (ExitCode.DONE, 0, COUNT)
 
 
-async def test_clips_whose_files_are_gone_are_not_taken_for_free_copies(shop: Shop) -> None:
+async def test_clips_whose_files_are_gone_are_neither_copied_nor_bought_again(shop: Shop) -> None:
     shop.add_many(COUNT)
     first = list(shop.rows)
     async with emulated() as emulator:
@@ -100,9 +101,10 @@ async def test_clips_whose_files_are_gone_are_not_taken_for_free_copies(shop: Sh
         shop.write()
         await run_shop(shop, emulator, agree=lambda _: True)
         shutil.rmtree(shop.queue_path.parent / "history")
+        change(shop, f"UPDATE attempts SET finished_ms = finished_ms - {8 * 86_400_000}")
         shop.rows = first
         shop.write()
-        result = await run_shop(shop, emulator)
+        result = await run_shop(shop, emulator, agree=lambda _: True)
         assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 0)
 
 

@@ -254,13 +254,33 @@ SELECT * FROM (
     WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
       AND o.verdict <> 'done' LIMIT :count);
 
--- The finished clips of some requests, a few of each.
+-- The finished clips of some requests, a few of each; whether the provider still keeps one as `kept_attempt` says.
 -- name: clips_of_requests
-SELECT o.fingerprint, b.name AS batch, j.key, j.output_path, o.file_sha256, j.placed_sha256 = o.file_sha256 AS is_placed
+SELECT o.fingerprint, b.name AS batch, j.key, j.output_path, o.file_sha256, o.file_bytes, EXISTS (
+    SELECT 1 FROM attempts a WHERE a.job_id = o.job_id AND a.fingerprint = o.fingerprint AND a.state = 'completed'
+      AND a.output_url IS NOT NULL AND a.finished_ms > :kept_since_ms
+      AND (j.attempt_id IS NULL OR j.attempt_id <> a.attempt_id OR j.state NOT IN ('rejected', 'lost'))) AS is_kept
 FROM json_each(:fingerprints) w
 CROSS JOIN outcomes o ON o.fingerprint = w.value AND o.verdict = 'done' AND o.job_id IN (
-    SELECT x.job_id FROM outcomes x WHERE x.fingerprint = w.value AND x.verdict = 'done' LIMIT :count)
+    SELECT x.job_id FROM outcomes x WHERE x.fingerprint = w.value AND x.verdict = 'done' ORDER BY x.job_id LIMIT :count)
 JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id;
+
+-- The newest attempt that brought a good clip of this job's request, under any name, and whose clip the provider keeps.
+-- name: kept_attempt
+SELECT a.attempt_id, b.name AS batch, j.key FROM attempts a
+JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id = j.batch_id
+WHERE a.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
+  AND a.state = 'completed' AND a.output_url IS NOT NULL AND a.finished_ms > :kept_since_ms
+  AND (j.attempt_id IS NULL OR j.attempt_id <> a.attempt_id OR j.state NOT IN ('rejected', 'lost'))
+  AND EXISTS (SELECT 1 FROM outcomes o WHERE o.job_id = a.job_id AND o.fingerprint = a.fingerprint AND o.verdict = 'done')
+ORDER BY a.submitted_ms DESC LIMIT 1;
+
+-- Its clip is bought already, by that attempt, and its file is gone: it is collected once more, by whoever comes first.
+-- name: job_takes_clip
+UPDATE jobs SET state = 'downloading', attempt_id = :attempt_id, not_before_ms = 0, failure_kind = NULL,
+    failure_message = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms,
+    lease_run_id = NULL
+WHERE job_id = :job_id AND state = 'queued' AND outdated = 0 AND lease_run_id = :run_id RETURNING job_id;
 
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
@@ -743,4 +763,5 @@ ORDER BY m.day, m.batch_id;
 -- Clips that cost nothing: the queue had bought them for another job.
 -- name: copied_clips
 SELECT b.batch_id, b.campaign, count(*) AS clips FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
-WHERE j.state = 'done' AND j.attempt_id IS NULL GROUP BY b.batch_id, b.campaign;
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.state = 'done' AND (a.job_id IS NULL OR a.job_id <> j.job_id) GROUP BY b.batch_id, b.campaign;
