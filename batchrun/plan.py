@@ -61,6 +61,7 @@ BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN, Reason.MADE_AGAI
 
 
 _STAND = frozenset({Reason.NOT_AGREED, Reason.NOT_ASKED})
+_LEFT = _STAND | {Reason.CANCELLED}
 _FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
 
 
@@ -71,6 +72,10 @@ class Known(NamedTuple):
     revision_id: int
     take: int
     is_done: bool
+    has_clip: bool
+    """Also while it waits for another one, or could not get it."""
+    is_changed: bool
+    """The manifest asks for something else than the queue."""
     unagreed: bool
     """It waits to get another clip beside one that it has, and the run that was allowed to buy it has ended without."""
     was: str = ""
@@ -89,7 +94,7 @@ class Planned(NamedTuple):
         """Whether a job that has a clip would get another one, and nobody has agreed to that yet."""
         if self.known is None:
             return False
-        return (self.reason in CHANGES and self.known.is_done) or (
+        return (self.reason in CHANGES and self.known.has_clip) or (
             self.reason in (Reason.WAITING, Reason.TRY_AGAIN) and self.known.unagreed
         )
 
@@ -140,6 +145,8 @@ def decide(
     """
     if known is None:
         return Reason.NEW
+    if known.state is JobState.CANCELLED:
+        return Reason.CANCELLED  # whatever it asks for by now: a person took it out, and only a person takes it back
     if known.fingerprint != spec.fingerprint:
         in_flight = known.state in PAID_FOR or known.state is JobState.PARKED
         return Reason.CHANGED_IN_FLIGHT if in_flight else _what_changed(spec, known)
@@ -152,8 +159,6 @@ def decide(
             return Reason.WAITING
         case JobState.FAILED:
             return _after_failure(known, max_attempts, file_stands=file_stands)
-        case JobState.CANCELLED:
-            return Reason.CANCELLED
         case _:
             return Reason.UP_TO_DATE if file_stands else _missing(known, now_ms)
 
@@ -199,15 +204,16 @@ def make_plan(
         reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
         if is_free and reason in (Reason.OUTPUT_MISSING, Reason.OUTPUT_LOST):
             reason = Reason.MADE_AGAIN
-        plan.append(Planned(spec, reason, _kept(job, reason) if job else None))
+        plan.append(Planned(spec, reason, _kept(spec, job, reason) if job else None))
     return plan
 
 
-def _kept(job: KnownJob, reason: Reason) -> Known:
+def _kept(spec: JobSpec, job: KnownJob, reason: Reason) -> Known:
     was = job.prompt if reason is Reason.PROMPT_CHANGED else ""
     if reason in _FAILED:
         was = job.failure_message or ""
-    return Known(job.job_id, job.revision_id, job.take, job.state is JobState.DONE, job.unagreed, was)
+    is_done, is_changed = job.state is JobState.DONE, job.fingerprint != spec.fingerprint
+    return Known(job.job_id, job.revision_id, job.take, is_done, job.has_clip, is_changed, job.unagreed, was)
 
 
 def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] = Path.exists) -> None:
@@ -288,6 +294,8 @@ def intakes(plan: Iterable[Planned]) -> Iterator[Intake]:
     for one in plan:
         spec, reason, known = one
         move = _MOVE.get(reason, Move.KEEP)
+        if reason in _LEFT and known is not None and known.is_changed and not known.is_done:
+            move = Move.OUTDATE  # it may be waiting, or be taken back: what it asked for before is not bought either
         if known is None:
             yield Intake(spec, move)
         else:

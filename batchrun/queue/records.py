@@ -206,6 +206,8 @@ class KnownJob(NamedTuple):
     output_url: str | None
     completed_ms: int | None
     """When the provider finished the clip that the job has or had."""
+    has_clip: bool
+    """One was put under `output`, whatever has become of the job since."""
     unagreed: bool
     """It waits to get another clip beside one that it has; the run that was allowed to buy it has ended without."""
 

@@ -50,7 +50,7 @@ WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generatio
 -- What the queue knows of some jobs of a batch, for the plan.
 -- name: known_jobs
 SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
-       r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms,
+       r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms, j.placed_sha256 IS NOT NULL AS has_clip,
        j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
           SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
