@@ -10,6 +10,7 @@ import pytest
 from batchrun.cli.main import main
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
+from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_session import code_of, counts
@@ -231,3 +232,28 @@ async def test_what_is_taken_back_is_not_bought_with_inputs_that_the_manifest_no
         await run_shop(shop, emulator, watcher=Watcher(on={Kind.INTENT: take_back}))
         await run_shop(shop, emulator)
         assert [sent["prompt"] for sent in emulator.world.submits] == ["It rolls"] * 3
+
+
+@pytest.mark.parametrize("words", [(), ("a",), ("--kind", "output_occupied")])
+async def test_retry_of_what_failed_otherwise_does_not_free_a_clip_that_was_rejected_under_another_name(
+    shop: Shop, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    shop.add("a", seed=1)
+    manifest = str(shop.manifest)
+    shop.output("a").parent.mkdir(parents=True)
+    shop.output("a").write_text("somebody's")
+    async with emulated({Fault.OUTPUT_SHORT: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        shop.add("b", seed=1)
+        assert counts(await run_shop(shop, emulator)) == {"failed": 1, "rejected": 1, "total": 2}
+        emulator.world.dice.chances = {}
+        shop.output("a").unlink()
+        assert await ask(capsys, "retry", manifest, *words) == {"a": (True, "will be tried again")}
+        result = await run_shop(shop, emulator)
+        assert (result.bought, len(emulator.world.submits)) == (0, 1)
+        assert "not bought again: the same request failed as shop/b" in summary.problem_lines(result.batches)[0]
+        # now it is that verdict which the job has failed by, and a person names it
+        assert await ask(capsys, "retry", manifest) == {}
+        assert await ask(capsys, "retry", manifest, "a") == {"a": (True, "will be tried again")}
+        result = await run_shop(shop, emulator)
+        assert (result.bought, counts(result)["done"]) == (1, 1)

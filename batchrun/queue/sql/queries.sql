@@ -653,17 +653,18 @@ ORDER BY j.position, j.job_id LIMIT :count;
 -- ---------------------------------------------------------------- wishes: retry, redo, cancel
 
 -- name: job_by_key
-SELECT j.job_id, j.key, b.name AS batch, j.state, j.revision_id, j.generation = b.generation AS current, r.take,
-    r.fingerprint
+SELECT j.job_id, j.key, b.name AS batch, j.state, j.failure_kind, j.revision_id,
+    j.generation = b.generation AS current, r.take, r.fingerprint
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.batch_id = :batch_id AND j.key = :key;
 
--- A person allows a request once more: how it failed bars it no longer, under no name.
 -- name: forget_left
 DELETE FROM outcomes WHERE job_id = :job_id AND verdict = 'left_undecided';
 
+-- A person allows a request once more: how it failed bars it no longer, under no name, but for the verdicts that stay.
 -- name: forget_failures
-DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
+DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done'
+  AND verdict NOT IN (SELECT value FROM json_each(:staying));
 
 -- name: requeue_asked
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
