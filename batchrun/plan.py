@@ -36,7 +36,7 @@ class Reason(StrEnum):
     CHANGED_IN_FLIGHT = "changed in flight"
     """The clip of the old text is paid for and collected first."""
     OUTPUT_MISSING = "output missing"
-    """The file is gone and is fetched again from the provider: free."""
+    """The file is gone and is fetched again from the provider, or copied again: free."""
     OUTPUT_LOST = "output lost"
     """The file is gone, here and at the provider: only a person can ask for a new take."""
     CLIP_GONE = "bought, its clip is gone"
@@ -184,7 +184,7 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
 
 def _missing(known: KnownJob, now_ms: int) -> Reason:
     kept = known.output_url is not None and now_ms - (known.completed_ms or 0) < RETENTION_MS
-    return Reason.OUTPUT_MISSING if kept else Reason.OUTPUT_LOST
+    return Reason.OUTPUT_MISSING if kept or known.is_copy else Reason.OUTPUT_LOST
 
 
 def make_plan(

@@ -208,6 +208,8 @@ class KnownJob(NamedTuple):
     """When the provider finished the clip that the job has or had."""
     has_clip: bool
     """One was put under `output`, whatever has become of the job since."""
+    is_copy: bool
+    """The clip that it has was bought for another job."""
     unagreed: bool
     """It waits to get another clip beside one that it has; the run that was allowed to buy it has ended without."""
 

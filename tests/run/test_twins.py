@@ -13,6 +13,7 @@ from batchrun.run.events import Kind
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.hard.test_lost_money import rows
 from tests.run.test_doubts import change
 from tests.run.test_session import code_of, counts
 
@@ -159,3 +160,50 @@ async def test_a_preview_whose_file_is_gone_is_made_again_under_another_name(sho
         shop.replace("id: a,", "id: b,")
         result = await run_shop(shop, emulator, kind="preview")
         assert (code_of(result), len(emulator.world.submits), shop.output("b").exists()) == (ExitCode.DONE, 2, True)
+
+
+def copied(shop: Shop) -> str:
+    """The job of the two that has the other's clip."""
+    ((key,),) = rows(shop, "SELECT key FROM jobs WHERE attempt_id IS NULL")
+    return str(key)
+
+
+async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a", seed=1).add("b", seed=1)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        change(shop, WEEK)
+        shop.output(copied(shop)).unlink()
+        found = await plan(shop.manifest, capsys)
+        assert (found["to_buy"], found["reasons"]) == (
+            0,
+            {
+                "output missing": {"jobs": 1, "price_usd": "0.00"},
+                "up to date": {"jobs": 1, "price_usd": "0.00"},
+            },
+        )
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 1)
+        assert shop.output("a").read_bytes() == shop.output("b").read_bytes()
+
+
+async def test_a_deleted_copy_whose_twin_is_gone_too_is_fetched_again_or_needs_a_person(shop: Shop) -> None:
+    shop.add("a", seed=1).add("b", seed=1)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        copy = copied(shop)
+        data = shop.output(copy).read_bytes()
+        (other,) = {"a", "b"} - {copy}
+        shop.rows = [row for row in shop.rows if f"id: {copy}," in row]  # nobody looks after the other file any more
+        shop.write()
+        for path in (shop.output(copy), shop.output(other)):
+            path.unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), shop.output(copy).read_bytes()) == (ExitCode.DONE, data)
+        change(shop, WEEK)
+        shop.output(copy).unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), kinds(result)) == (ExitCode.NEEDS_PERSON, ["clip_gone"])
+        shop.output(copy).write_bytes(data)  # from a backup
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 1)

@@ -51,6 +51,7 @@ WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generatio
 -- name: known_jobs
 SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
        r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms, j.placed_sha256 IS NOT NULL AS has_clip,
+       a.job_id IS NULL OR a.job_id <> j.job_id AS is_copy,
        j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
           SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
@@ -136,7 +137,15 @@ FROM incoming i WHERE i.move = 'retry' AND jobs.job_id = i.job_id AND revision_i
 UPDATE jobs SET state = 'downloading', finished_ms = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL,
     changed_ms = :now_ms
 FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
-  AND state = 'done' AND attempt_id IS NOT NULL;
+  AND state = 'done' AND EXISTS (SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
+
+-- Those among them that have another job's clip are copied again.
+-- name: recopy_jobs
+UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, finished_ms = NULL, file_sha256 = NULL,
+    file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms
+FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
+  AND state = 'done' AND NOT EXISTS (
+    SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
 
 -- What costs nothing follows the manifest.
 -- name: keep_jobs
