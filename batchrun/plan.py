@@ -36,9 +36,11 @@ class Reason(StrEnum):
     CHANGED_IN_FLIGHT = "changed in flight"
     """The clip of the old text is paid for and collected first."""
     OUTPUT_MISSING = "output missing"
-    """The file is gone and is fetched again from the provider: free."""
+    """The file is gone and is fetched again from the provider, or copied again: free."""
     OUTPUT_LOST = "output lost"
     """The file is gone, here and at the provider: only a person can ask for a new take."""
+    CLIP_GONE = "bought, its clip is gone"
+    """The very same clip was bought under some name, and is gone here and at the provider: only a person can ask for another."""
     MADE_AGAIN = "output missing, made again"
     """The file of a preview is gone; another one costs nothing."""
     TRY_AGAIN = "failed before, tried again"
@@ -59,6 +61,7 @@ BUYS = CHANGES | {Reason.NEW, Reason.WAITING, Reason.TRY_AGAIN, Reason.MADE_AGAI
 
 
 _STAND = frozenset({Reason.NOT_AGREED, Reason.NOT_ASKED})
+_LEFT = _STAND | {Reason.CANCELLED}
 _FAILED = frozenset({Reason.FAILED_BEFORE, Reason.NEEDS_PERSON, Reason.TRY_AGAIN})
 
 
@@ -69,6 +72,10 @@ class Known(NamedTuple):
     revision_id: int
     take: int
     is_done: bool
+    has_clip: bool
+    """Also while it waits for another one, or could not get it."""
+    is_changed: bool
+    """The manifest asks for something else than the queue."""
     unagreed: bool
     """It waits to get another clip beside one that it has, and the run that was allowed to buy it has ended without."""
     was: str = ""
@@ -87,7 +94,7 @@ class Planned(NamedTuple):
         """Whether a job that has a clip would get another one, and nobody has agreed to that yet."""
         if self.known is None:
             return False
-        return (self.reason in CHANGES and self.known.is_done) or (
+        return (self.reason in CHANGES and self.known.has_clip) or (
             self.reason in (Reason.WAITING, Reason.TRY_AGAIN) and self.known.unagreed
         )
 
@@ -141,6 +148,8 @@ def decide(
     """
     if known is None:
         return Reason.NEW
+    if known.state is JobState.CANCELLED:
+        return Reason.CANCELLED  # whatever it asks for by now: a person took it out, and only a person takes it back
     if known.fingerprint != spec.fingerprint:
         in_flight = known.state in PAID_FOR or known.state is JobState.PARKED
         return Reason.CHANGED_IN_FLIGHT if in_flight else _what_changed(spec, known)
@@ -153,8 +162,6 @@ def decide(
             return Reason.WAITING
         case JobState.FAILED:
             return _after_failure(known, max_attempts, file_stands=file_stands)
-        case JobState.CANCELLED:
-            return Reason.CANCELLED
         case _:
             return Reason.UP_TO_DATE if file_stands else _missing(known, now_ms)
 
@@ -169,8 +176,9 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
     kind = known.failure_kind or ""
     if kind == FailureKind.OUTPUT_OCCUPIED:
         return Reason.NEEDS_PERSON if file_stands else Reason.TRY_AGAIN
-    # Nothing was bought for these: the picture has just passed the manifest's check, and the twin may pass by now.
-    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE, FailureKind.REJECTED_TWIN):
+    # Nothing was bought for these: the picture has just passed the manifest's check, the twin may pass by now, or its file
+    # may be back.
+    if kind in (*NOTHING_BOUGHT, FailureKind.PICTURE_UNUSABLE, FailureKind.REJECTED_TWIN, FailureKind.CLIP_GONE):
         return Reason.TRY_AGAIN
     if may_try_again(kind, known.failed_attempts, max_attempts):
         return Reason.TRY_AGAIN
@@ -179,7 +187,7 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
 
 def _missing(known: KnownJob, now_ms: int) -> Reason:
     kept = known.output_url is not None and now_ms - (known.completed_ms or 0) < RETENTION_MS
-    return Reason.OUTPUT_MISSING if kept else Reason.OUTPUT_LOST
+    return Reason.OUTPUT_MISSING if kept or known.is_copy else Reason.OUTPUT_LOST
 
 
 def make_plan(
@@ -199,15 +207,16 @@ def make_plan(
         reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
         if is_free and reason in (Reason.OUTPUT_MISSING, Reason.OUTPUT_LOST):
             reason = Reason.MADE_AGAIN
-        plan.append(Planned(spec, reason, _kept(job, reason) if job else None))
+        plan.append(Planned(spec, reason, _kept(spec, job, reason) if job else None))
     return plan
 
 
-def _kept(job: KnownJob, reason: Reason) -> Known:
+def _kept(spec: JobSpec, job: KnownJob, reason: Reason) -> Known:
     was = job.prompt if reason is Reason.PROMPT_CHANGED else ""
     if reason in _FAILED:
         was = job.failure_message or ""
-    return Known(job.job_id, job.revision_id, job.take, job.state is JobState.DONE, job.unagreed, was)
+    is_done, is_changed = job.state is JobState.DONE, job.fingerprint != spec.fingerprint
+    return Known(job.job_id, job.revision_id, job.take, is_done, job.has_clip, is_changed, job.unagreed, was)
 
 
 def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] = Path.exists) -> None:
@@ -288,6 +297,8 @@ def intakes(plan: Iterable[Planned]) -> Iterator[Intake]:
     for one in plan:
         spec, reason, known = one
         move = _MOVE.get(reason, Move.KEEP)
+        if reason in _LEFT and known is not None and known.is_changed and not known.is_done:
+            move = Move.OUTDATE  # it may be waiting, or be taken back: what it asked for before is not bought either
         if known is None:
             yield Intake(spec, move)
         else:

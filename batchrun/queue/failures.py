@@ -36,6 +36,9 @@ class FailureKind(StrEnum):
     """The clip is paid and whole, looks wrong, and the manifest says `checks: strict`."""
     REJECTED_TWIN = "rejected_twin"
     """The very same clip was bought for another job and does not pass the checks of this one; nothing was bought."""
+    CLIP_GONE = "clip_gone"
+    """The very same clip was bought before, under any name, and is neither on disk nor at the provider any more; nothing
+    was bought."""
 
 
 MAX_ATTEMPTS: dict[FailureKind, int] = {
@@ -48,7 +51,7 @@ MAX_ATTEMPTS: dict[FailureKind, int] = {
 NOTHING_BOUGHT = ("void", "not_sent", "stopped")
 """Not failures of the job: what was void while its manifest asked for something else."""
 
-PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED, FailureKind.REJECTED_TWIN})
+PERSON_KINDS = frozenset({FailureKind.OUTPUT_OCCUPIED, FailureKind.REJECTED_TWIN, FailureKind.CLIP_GONE})
 """Failures that a person resolves by hand; nothing was bought."""
 
 
@@ -59,6 +62,7 @@ _OF_ITS_NAME = frozenset(
         FailureKind.OUTPUT_OCCUPIED,
         FailureKind.NO_CREDIT,
         FailureKind.REJECTED_TWIN,
+        FailureKind.CLIP_GONE,
         *NOTHING_BOUGHT,
     }
 )

@@ -27,6 +27,7 @@ class Move(StrEnum):
     """What is asked for changed: a new revision, bought again."""
     RETRY = "retry"
     REFETCH = "refetch"
+    """Its file is gone: fetched again from the provider, or copied again."""
     OUTDATE = "outdate"
     """What is asked for changed while the job is in flight: it finishes what is paid for, and is read again then."""
 
@@ -100,6 +101,7 @@ _MOVES = (
     "revise_jobs",
     "retry_jobs",
     "refetch_jobs",
+    "recopy_jobs",
     "keep_jobs",
     "allow_reruns",
 )

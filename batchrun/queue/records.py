@@ -209,6 +209,10 @@ class KnownJob(NamedTuple):
     output_url: str | None
     completed_ms: int | None
     """When the provider finished the clip that the job has or had."""
+    has_clip: bool
+    """One was put under `output`, whatever has become of the job since."""
+    is_copy: bool
+    """The clip that it has was bought for another job."""
     unagreed: bool
     """It waits to get another clip beside one that it has; the run that was allowed to buy it has ended without."""
 
@@ -276,7 +280,7 @@ class SubmitRequest:
     caps_read: str | None = None
     """What the manifest said of money when this run read it (`Caps.as_text`)."""
     spurned: frozenset[int] = frozenset()
-    """Jobs whose finished clip cannot be copied."""
+    """Jobs whose finished clip is gone and may be made again: it costs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

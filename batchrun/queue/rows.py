@@ -77,6 +77,8 @@ def known_job_of(row: Row, real_text: Callable[[str], str]) -> KnownJob:
         failed_attempts=row["failed_attempts"],
         output_url=row["output_url"],
         completed_ms=row["finished_ms"],
+        has_clip=bool(row["has_clip"]),
+        is_copy=bool(row["is_copy"]),
         unagreed=bool(row["unagreed"]),
     )
 

@@ -66,7 +66,14 @@ NEEDS_PERSON = frozenset({JobState.UNKNOWN, JobState.PARKED, JobState.REJECTED, 
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset(
-        {JobState.SUBMITTING, JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.RUNNING}
+        {
+            JobState.SUBMITTING,
+            JobState.DONE,
+            JobState.FAILED,
+            JobState.CANCELLED,
+            JobState.RUNNING,
+            JobState.DOWNLOADING,
+        }
     ),
     JobState.SUBMITTING: frozenset({JobState.RUNNING, JobState.UNKNOWN, JobState.QUEUED, JobState.FAILED}),
     JobState.UNKNOWN: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.PARKED}),
@@ -80,5 +87,6 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 """Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed;
-`rejected` goes back to `downloading` when a person takes the clip all the same; `queued` goes straight to `done` when the very same clip was bought for another job and is copied; `queued` and `failed`
+`rejected` goes back to `downloading` when a person takes the clip all the same; `queued` goes straight to `done` when the very same clip was bought for another job
+and is copied, and to `downloading` when that clip's file is gone and the provider still has it; `queued` and `failed`
 go straight to `running` when a submit that was given up turns out to exist."""

@@ -30,15 +30,15 @@ from batchrun.queue.records import (
     SubmitDecision,
     SubmitRequest,
     Took,
-    Twin,
     Upload,
 )
 from batchrun.queue.rescue import Rescue
-from batchrun.queue.rows import job_of, took_of, twin_of
+from batchrun.queue.rows import job_of, took_of
 from batchrun.queue.script import Database, Script, ScriptFactory, ask, ask_one, run_all
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
-from batchrun.queue.submits import TWINS, Moment, begin_submits
+from batchrun.queue.submits import Moment, begin_submits
+from batchrun.queue.twins import Twins
 from batchrun.queue.wishes import Granted, JobName, Verb, grant
 
 T = TypeVar("T")
@@ -71,6 +71,7 @@ class Queue:
         self._base = str(path.resolve().parent)
         self.path = path
         self.doubts = Doubts(self._access, self.real_path)
+        self.twins = Twins(self._access, self.real_path, run_id)
         self.manifests = Manifests(self._access, self.stored_path, self.real_text, run_id)
         self.identity = identity
         self.run_id = run_id
@@ -228,19 +229,6 @@ class Queue:
             not_before_ms=not_before_ms,
             kind=kind,
             message=message,
-        )
-
-    # ------------------------------------------------------------------ twins
-
-    async def twins(self, job: Job) -> list[Twin]:
-        """What became, or is becoming, of this very request under any name: clips first, then what is under way."""
-        params = {"job_id": job.job_id, "revision_id": job.revision.revision_id, "count": TWINS}
-        return [twin_of(row, self.real_path) for row in await self.read(lambda: ask("twins", **params))]
-
-    async def finish_copied(self, job: Job, twin: Twin) -> None:
-        """The twin's clip stands under this job's name too. Raises LostLeaseError."""
-        await self._guarded(
-            "job_copied", job_id=job.job_id, sha256=twin.clip_sha256, size_bytes=twin.size_bytes, facts=twin.facts
         )
 
     async def outdate(self, job: Job) -> None:

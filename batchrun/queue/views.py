@@ -9,9 +9,9 @@ from pathlib import Path
 
 from batchrun.queue.script import Row, Rows, Script, ask, ask_one
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
+from batchrun.queue.submits import TWINS
 
 MAX_NOT_FINE = 1000
-_CLIPS = 20
 _GOES_ON = COLLECTABLE | {JobState.QUEUED}
 
 
@@ -125,24 +125,32 @@ def batch_names() -> Script[list[BatchName]]:
 
 @dataclass(frozen=True, slots=True)
 class KnownClip:
-    """Where a finished clip was put."""
+    """Where a finished clip was put, and what it is."""
 
     batch: str
     key: str
     output: Path
     sha256: str
-    is_placed: bool
-    """It is the one that was put under `output` last; an older one is in the history."""
+    size_bytes: int
+    is_kept: bool
+    """The provider has it still."""
 
 
-def known_clips(fingerprints: Sequence[str], real_path: Callable[[str], Path]) -> Script[dict[str, list[KnownClip]]]:
-    """The finished clips of these requests under any name; whether their files stand is another question."""
+def known_clips(
+    fingerprints: Sequence[str], kept_since_ms: int, real_path: Callable[[str], Path]
+) -> Script[dict[str, list[KnownClip]]]:
+    """The finished clips of these requests under any name; whether their files stand is another question.
+
+    Args:
+        fingerprints: the requests.
+        kept_since_ms: what was finished before this the provider has no longer.
+        real_path: makes a path of what is stored.
+    """
     found: dict[str, list[KnownClip]] = {}
-    rows = yield from ask("clips_of_requests", fingerprints=json.dumps(fingerprints), count=_CLIPS)
-    for row in rows:
-        clip = KnownClip(
-            row["batch"], row["key"], real_path(row["output_path"]), row["file_sha256"], bool(row["is_placed"])
-        )
+    params = {"fingerprints": json.dumps(fingerprints), "count": TWINS, "kept_since_ms": kept_since_ms}
+    for row in (yield from ask("clips_of_requests", **params)):
+        output, is_kept = real_path(row["output_path"]), bool(row["is_kept"])
+        clip = KnownClip(row["batch"], row["key"], output, row["file_sha256"], row["file_bytes"], is_kept)
         found.setdefault(row["fingerprint"], []).append(clip)
     return found
 

@@ -3,6 +3,7 @@
 Each answer says what became of the wish, in words for a person, so that typing it twice changes nothing more.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -45,11 +46,15 @@ def grant(verb: Verb, jobs: Sequence[JobName], now_ms: int) -> Script[list[Grant
 
 
 def _retry(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
-    """A failed or cancelled job may be bought once more; what its request's failures have barred is open again."""
+    """A failed or cancelled job may be bought once more; what its request's failures have barred is open again.
+
+    Not what is paid for, or perhaps paid for, under another name, unless that is what this job has failed by.
+    """
     state = JobState(row["state"])
     if state not in (JobState.FAILED, JobState.CANCELLED):
         return False, _unmoved(state, "only failed and cancelled jobs are tried again")
-    yield from ask("forget_failures", fingerprint=row["fingerprint"])
+    staying = json.dumps(sorted(NOT_UNNAMED - {row["failure_kind"]}))
+    yield from ask("forget_failures", fingerprint=row["fingerprint"], staying=staying)
     rows = yield from ask("requeue_asked", job_id=row["job_id"], now_ms=now_ms)
     return bool(rows), "will be tried again" if rows else "changed meanwhile; look at it again"
 

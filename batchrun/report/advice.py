@@ -67,6 +67,10 @@ ADVICE: dict[str, Advice] = {
         "The very same request brought a clip that was rejected, under another name.",
         "See that job; change this one to buy something else.",
     ),
+    FailureKind.CLIP_GONE: Advice(
+        "The very same clip was bought before; its file is gone or was changed, and the provider has it no longer.",
+        "Put the file back and run again, or buy a new one with batchrun redo.",
+    ),
     "retention": Advice(
         "The clip is paid for, but the provider does not have it any more.",
         "Ask the provider's support with the prediction's id.",

@@ -6,20 +6,17 @@ A changed template, a re-exported catalog or a new default can touch every row a
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.manifest.jobs import Batch
-from batchrun.manifest.spool import chunks
 from batchrun.money import format_usd
 from batchrun.plan import Plan, Planned, Reason, Selection, select
 from batchrun.queue.store import Queue
-from batchrun.queue.views import KnownClip, known_clips
-from batchrun.video.place import history_path
+from batchrun.run.past import past_of
 
 _SHARE_PERCENT = 20
 _MOST_USD_MICROS = 10_000_000
@@ -61,20 +58,20 @@ def threshold_usd_micros(batch: Batch) -> int:
     return max(_LEAST_USD_MICROS, min(share, _MOST_USD_MICROS))
 
 
-def rerun_of(batch: Batch, plan: Iterable[Planned], has_clip: Collection[str]) -> Rerun | None:
+def rerun_of(batch: Batch, plan: Iterable[Planned], was_bought: Collection[str]) -> Rerun | None:
     """What must be agreed to; None when it is little.
 
     Args:
         batch: the manifest.
         plan: what would happen.
-        has_clip: fingerprints of which the queue has a clip: those are copied, and cost nothing.
+        was_bought: fingerprints of which the queue has bought a clip: none of them is bought by a run again.
     """
     bought: set[int] = set()
     counts: Counter[Reason] = Counter()
     usd_micros = 0
     for planned in plan:
         fingerprint = planned.spec.fingerprint if planned.is_rerun else ""
-        if fingerprint and fingerprint not in has_clip and (short := shortened(fingerprint)) not in bought:
+        if fingerprint and fingerprint not in was_bought and (short := shortened(fingerprint)) not in bought:
             bought.add(short)
             counts[planned.reason] += 1
             usd_micros += planned.spec.price_usd_micros
@@ -95,15 +92,15 @@ async def agreed(
     """The plan, without what would be a surprise that nobody agrees to; each question is asked once a run."""
     if not plan.reruns:
         return plan
-    has_clip = await standing_clips(queue, (one.spec.fingerprint for one in plan if one.is_rerun))
-    rerun = await asyncio.to_thread(rerun_of, batch, plan, has_clip)
+    past = await past_of(queue, (one.spec.fingerprint for one in plan if one.is_rerun), clock.now_ms())
+    rerun = await asyncio.to_thread(rerun_of, batch, plan, past.bought)
     if rerun is None:
         return plan
     if rerun not in asked:
         asked[rerun] = await _answer(agree, rerun, clock)
     if asked[rerun]:
         return plan
-    return _without(plan, lambda one: one.spec.fingerprint not in has_clip, Reason.NOT_AGREED)
+    return _without(plan, lambda one: one.spec.fingerprint not in past.bought, Reason.NOT_AGREED)
 
 
 async def _answer(agree: Agree, rerun: Rerun, clock: Clock) -> bool:
@@ -126,26 +123,6 @@ async def _answer(agree: Agree, rerun: Rerun, clock: Clock) -> bool:
             return await answer
     except TimeoutError:
         return False
-
-
-async def standing_clips(queue: Queue, fingerprints: Iterable[str]) -> set[str]:
-    """Which of these requests have a clip whose file stands, under any name: those are copied."""
-    found: set[str] = set()
-    for chunk in chunks(fingerprints):
-        known = await queue.read(partial(known_clips, chunk, queue.real_path))
-        found |= await asyncio.to_thread(_standing, known, queue.real_path("."))
-    return found
-
-
-def _standing(known: Mapping[str, Sequence[KnownClip]], folder: Path) -> set[str]:
-    return {
-        fingerprint
-        for fingerprint, clips in known.items()
-        if any(
-            (one.is_placed and one.output.exists()) or history_path(folder, one.batch, one.key, one.sha256).exists()
-            for one in clips
-        )
-    }
 
 
 def shortened(fingerprint: str) -> int:

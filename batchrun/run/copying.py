@@ -1,4 +1,7 @@
-"""What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end."""
+"""What the queue knows of a request under any name: a clip is copied, one under way is waited for, an end is an end.
+
+A clip whose bytes are nowhere on disk is fetched again while the provider has it, and after that a matter for a person.
+"""
 
 import asyncio
 import errno
@@ -8,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from batchrun.manifest.jobs import Checks
+from batchrun.plan import RETENTION_MS
 from batchrun.queue.failures import FailureKind, ends_the_request
 from batchrun.queue.records import Job, Twin
 from batchrun.run.events import Kind
@@ -20,30 +24,68 @@ from batchrun.video.check import check_clip
 from batchrun.video.download import flush, sha256_of
 from batchrun.video.place import OccupiedError, history_path, part_path, place, poster_path
 
+_PAID = "paid"
 _LOOK_AGAIN_MS = 1000
 _NEXT_RUN_MS = 3_600_000
 
 
 async def copy_twin(carried: Carried) -> Ending | None:
     """End the job without money, where the queue knows its request under any name; None when it must be bought."""
-    twins = await carried.tools.queue.twins(carried.job)
-    for twin in twins:
-        if twin.clip_sha256 is not None:
-            try:
-                if await _copied(carried, twin):
-                    return Ending.DONE
-            except BrokenClipError as error:
-                return await _refused(carried, twin, error)
-            except OSError as error:
-                return await _not_now(carried, twin, error)
-            carried.spurned |= {twin.job_id}
+    twins = await carried.tools.queue.twins.of(carried.job)
+    bought = [twin for twin in twins if twin.clip_sha256 is not None]
+    try:
+        ending = await _had_again(carried, bought)
+    except OccupiedError:
+        return None  # said where the job would be bought
+    if ending is not None:
+        return ending
     open_twins = [twin for twin in twins if twin.clip_sha256 is None and twin.failure_kind is None]
     if open_twins:
         return await wait_for_twin(carried, open_twins)
+    if bought:
+        return await _gone(carried, bought)
     for twin in twins:
         if twin.failure_kind is not None and ends_the_request(twin.failure_kind, twin.failed_attempts):
             return await _fail_like(carried, twin, twin.failure_kind)
     return None
+
+
+async def _had_again(carried: Carried, bought: Sequence[Twin]) -> Ending | None:
+    """From the disk, or else from the provider; None when neither has the clip. Raises OccupiedError."""
+    for twin in bought:
+        try:
+            if await _copied(carried, twin):
+                return Ending.DONE
+        except BrokenClipError as error:
+            return await _refused(carried, twin, error)
+        except OSError as error:
+            return await _not_now(carried, twin, error)
+    return await _fetched_again(carried) if bought and carried.tools.kind == _PAID else None
+
+
+async def _fetched_again(carried: Carried) -> Ending | None:
+    """While the provider still has the clip, the job is collected like any that is paid for."""
+    tools = carried.tools
+    name = await tools.queue.twins.take_kept_clip(carried.job, tools.clock.now_ms() - RETENTION_MS)
+    if name is None:
+        return None
+    carried.tell(Kind.RELEASED, f"bought as {name}, whose file is gone: fetched again")
+    return Ending.TO_COLLECT
+
+
+async def _gone(carried: Carried, bought: Sequence[Twin]) -> Ending | None:
+    """The bytes are nowhere any more. What cost money is not bought again unasked; a preview is made again."""
+    if carried.tools.kind != _PAID:
+        carried.spurned = frozenset(twin.job_id for twin in bought)
+        return None
+    twin, key = bought[0], carried.job.key
+    message = (
+        f"bought as {twin.batch}/{twin.key}, but its file is gone or was changed: put it back, or buy a new one with "
+        f"`batchrun redo MANIFEST {key}`"
+    )
+    await carried.tools.queue.fail_unbought(carried.job, FailureKind.CLIP_GONE, message)
+    carried.tell(Kind.FAILED, message)
+    return Ending.FAILED
 
 
 async def _fail_like(carried: Carried, twin: Twin, kind: str) -> Ending:
@@ -68,15 +110,13 @@ async def _copied(carried: Carried, twin: Twin) -> bool:
     """False when there are no such bytes any more.
 
     Raises:
+        OccupiedError: a file that this queue did not write stands under the job's name.
         BrokenClipError: the twin's clip is no clip for this job.
         OSError: a disk, on this side or on the twin's; the clip may well be there.
     """
     job, tools = carried.job, carried.tools
     poster = poster_path(tools.folder, tools.kind, job.batch, job.key)
-    try:
-        whole = await tools.decoders.run(_copy, job, twin, tools.folder, poster)
-    except OccupiedError:
-        return False  # said where the job would be bought
+    whole = await tools.decoders.run(_copy, job, twin, tools.folder, poster)
     if whole:
         await carried.keep(_finish(carried, twin))
     return whole
@@ -102,7 +142,7 @@ async def _refused(carried: Carried, twin: Twin, error: BrokenClipError) -> Endi
 async def _finish(carried: Carried, twin: Twin) -> None:
     job, sidecars = carried.job, carried.tools.sidecars
     sidecars.tell(job, await asyncio.to_thread(put_beside, job.output, await sidecars.of(job, twin)))
-    await carried.tools.queue.finish_copied(job, twin)
+    await carried.tools.queue.twins.copied(job, twin)
     carried.tell(Kind.DONE, f"copied from {twin.batch}/{twin.key}")
 
 

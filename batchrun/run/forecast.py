@@ -4,7 +4,7 @@ import heapq
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from batchrun.manifest.jobs import JobSpec, Limits, SkippedRows
 from batchrun.plan import BUYS, Planned, Reason
 from batchrun.queue.records import Scope, Took
 from batchrun.run.consent import Rerun, shortened
+from batchrun.run.past import Past
 from batchrun.run.polling import Latency
 from batchrun.run.terms import CapView
 
@@ -162,23 +163,26 @@ class Lines:
     """Every job of the plans, made anew at each pass; of equal requests the first is bought and the others are copies."""
 
     plans: Mapping[str, Iterable[Planned]]
-    has_clip: Collection[str]
-    """Fingerprints of which the queue has a clip."""
+    past: Past = field(default_factory=Past)
+    """What the queue has bought of these requests already."""
 
     def __iter__(self) -> Iterator[Line]:
         bought: set[int] = set()
         for batch, plan in self.plans.items():
             for planned in plan:
-                is_copy = planned.reason in BUYS and self._is_copy(planned, bought)
-                yield Line(batch, planned, is_copy)
+                yield self._line(batch, planned, bought)
 
-    def _is_copy(self, planned: Planned, bought: set[int]) -> bool:
+    def _line(self, batch: str, planned: Planned, bought: set[int]) -> Line:
+        if planned.reason not in BUYS:
+            return Line(batch, planned, is_copy=False)
         fingerprint = planned.spec.fingerprint
-        is_known = fingerprint in self.has_clip or (short := shortened(fingerprint)) in bought
+        is_new_take = planned.known is not None and planned.known.take > 1
+        if fingerprint in self.past.gone and not is_new_take:
+            return Line(batch, planned._replace(reason=Reason.CLIP_GONE), is_copy=False)
+        is_known = fingerprint in self.past.to_have or (short := shortened(fingerprint)) in bought
         if not is_known:
             bought.add(short)
-        is_new_take = planned.known is not None and planned.known.take > 1
-        return is_known and not is_new_take
+        return Line(batch, planned, is_known and not is_new_take)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

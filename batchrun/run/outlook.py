@@ -10,9 +10,10 @@ from batchrun.plan import BUYS, Plan
 from batchrun.queue.records import Balance, Cap, KnownBatch, Took
 from batchrun.queue.store import Queue
 from batchrun.run.asked import asked_of, count_in_time
-from batchrun.run.consent import asked_only, rerun_of, standing_clips
+from batchrun.run.consent import asked_only, rerun_of
 from batchrun.run.forecast import CapForecast, Forecast, InTime, Lines, duration_s, pace_of, sums_of
 from batchrun.run.latencies import Latencies
+from batchrun.run.past import Past, past_of
 from batchrun.run.planning import plan_of
 from batchrun.run.terms import CapView, Options, caps_of, is_bounded, most_careful
 
@@ -25,7 +26,7 @@ class _Looked:
 
     plans: Mapping[str, Plan] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
-    clips: set[str] = field(default_factory=set)
+    past: Past = field(default_factory=Past)
     took: list[Took] = field(default_factory=list)
     balances: dict[Cap, Balance] = field(default_factory=dict)
 
@@ -39,7 +40,7 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
     """
     now_ms = clock.now_ms()
     looked = await _look(options, batches, now_ms, clock)
-    lines = Lines(asked_of(looked.plans, options.selection).by_batch, looked.clips)
+    lines = Lines(asked_of(looked.plans, options.selection).by_batch, looked.past)
     sums = sums_of(lines)
     limits = most_careful([batch.limits for batch in batches])
     latencies = Latencies(looked.took)
@@ -49,7 +50,7 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
         kinds = latencies.each(sums.to_buy.in_order())
         in_time = InTime(deadline_ms, *count_in_time(kinds, limits, now_ms, deadline_ms))
     plans = looked.plans if options.kind == "paid" else {}
-    reruns = [rerun_of(one, plans[one.name], looked.clips) for one in batches if one.name in plans]
+    reruns = [rerun_of(one, plans[one.name], looked.past.bought) for one in batches if one.name in plans]
     return Forecast(
         queues=[lines],
         sums=sums,
@@ -90,7 +91,7 @@ async def _look(options: Options, batches: Sequence[Batch], now_ms: int, clock: 
                 looked.ids[batch.name] = known.batch_id
         looked.plans = plans if is_free else asked_only(plans, options.selection)
         bought = (one.spec.fingerprint for plan in looked.plans.values() for one in plan if one.reason in BUYS)
-        looked.clips = await standing_clips(queue, bought)
+        looked.past = await past_of(queue, bought, now_ms)
         for cap in _caps(options, batches, looked, now_ms):
             looked.balances[cap] = await queue.balance(cap.scope)
     finally:

@@ -247,7 +247,7 @@ class Pool:
             ending = await carry(Carried(self._tools, job))
             self.endings[ending] = self.endings.get(ending, 0) + 1
             # Perhaps nobody has it now: a late answer has put it in flight and taken the lease away.
-            self._paid_due |= ending is Ending.GONE
+            self._paid_due |= ending in (Ending.GONE, Ending.TO_COLLECT)
         except NotAllowedError as error:
             self._abandoned = True  # who may not ask for results cannot collect anything
             self.halt(halt_of_error(error))

@@ -59,6 +59,8 @@ class Ending(StrEnum):
     """The run buys nothing more."""
     OUTDATED = "outdated"
     """What it asks for has changed: it waits for the next plan."""
+    TO_COLLECT = "to collect"
+    """Bought before under another name: in flight once more, and free for whoever collects."""
     GONE = "gone"
     """Another process has it."""
 
@@ -144,7 +146,7 @@ class Carried:
     """What the clip does not show, as the provider said together with the address."""
 
     spurned: frozenset[int] = frozenset()
-    """Twins whose finished file cannot be copied."""
+    """Twins whose finished file is gone and is made again: of previews, which cost nothing."""
     was_downloading: bool = field(init=False)
     """When it was claimed: somebody before may have left parts of its clip."""
 

@@ -22,6 +22,7 @@ from batchrun.run.consent import Rerun, threshold_usd_micros
 from batchrun.run.events import Event, Kind
 from batchrun.run.stop import Stop
 from tests.conftest import Shop, Watcher, emulated, make_picture, run_shop
+from tests.run.test_doubts import change
 from tests.run.test_session import code_of, counts
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import SimClock
@@ -94,7 +95,7 @@ async def test_what_goes_back_to_an_earlier_text_costs_nothing_and_is_not_asked_
         assert (code_of(result), result.bought, counts(result)["done"]) == (ExitCode.DONE, 0, COUNT)
 
 
-async def test_clips_whose_files_are_gone_are_not_taken_for_free_copies(shop: Shop) -> None:
+async def test_clips_whose_files_are_gone_are_neither_copied_nor_bought_again(shop: Shop) -> None:
     shop.add_many(COUNT)
     first = list(shop.rows)
     async with emulated() as emulator:
@@ -103,9 +104,10 @@ async def test_clips_whose_files_are_gone_are_not_taken_for_free_copies(shop: Sh
         shop.write()
         await run_shop(shop, emulator, agree=lambda _: True)
         shutil.rmtree(shop.queue_path.parent / "history")
+        change(shop, f"UPDATE attempts SET finished_ms = finished_ms - {8 * 86_400_000}")
         shop.rows = first
         shop.write()
-        result = await run_shop(shop, emulator)
+        result = await run_shop(shop, emulator, agree=lambda _: True)
         assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 0)
 
 
@@ -321,3 +323,58 @@ async def test_what_was_under_way_when_its_run_ended_is_retried_by_the_next_one(
         emulator.world.dice.chances = {}
         result = await run_shop(shop, emulator)
         assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 1, 3)
+
+
+@pytest.mark.parametrize("how", ["canary", "stop", "moderation"])
+async def test_a_second_change_of_clips_that_were_not_bought_anew_is_asked_about_too(shop: Shop, how: str) -> None:
+    shop.add_many(COUNT)
+    asked: list[Rerun] = []
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("It turns", "It rolls")
+        stop, watcher = Stop(), Watcher()
+        if how == "stop":
+            watcher.on[Kind.CLAIMED] = lambda _: stop.ask(signal.SIGINT)
+        else:
+            emulator.world.dice.chances = {Fault.TASK_MODERATION: 1.0}
+        await run_shop(shop, emulator, agree=lambda _: True, canary=how == "canary", stop=stop, watcher=watcher)
+        emulator.world.dice.chances = {}
+        bought = len(emulator.world.submits)
+        shop.replace("It rolls", "It slides")
+        result = await run_shop(shop, emulator, agree=lambda rerun: bool(asked.append(rerun)))
+        assert (code_of(result), result.bought, [rerun.clips for rerun in asked]) == (
+            ExitCode.NEEDS_PERSON,
+            0,
+            [COUNT],
+        )
+        result = await run_shop(shop, emulator, agree=lambda _: True)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, bought + COUNT)
+        assert {sent["prompt"] for sent in emulator.world.submits[bought:]} == {"It slides"}
+
+
+async def test_takes_that_wait_are_not_bought_with_a_text_that_the_manifest_no_longer_has(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    keys = [f"job-{number:02}" for number in range(COUNT)]
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert await asyncio.to_thread(main, ["redo", str(shop.manifest), *keys]) == 0
+        shop.replace("It turns", "It rolls")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.NEEDS_PERSON, 0)
+        result = await run_shop(shop, emulator, agree=lambda _: True)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, COUNT)
+        assert {sent["prompt"] for sent in emulator.world.submits[COUNT:]} == {"It rolls"}
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 0)
+
+
+async def test_takes_that_wait_are_bought_when_the_manifest_has_their_text_again(shop: Shop) -> None:
+    shop.add_many(COUNT)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "job-00"]) == 0
+        shop.replace("It turns", "It rolls")
+        assert (await run_shop(shop, emulator)).bought == 0
+        shop.replace("It rolls", "It turns")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 1)

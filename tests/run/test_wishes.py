@@ -3,13 +3,16 @@
 import asyncio
 import json
 import sqlite3
+import threading
 
 import pytest
 
 from batchrun.cli.main import main
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
-from tests.conftest import Shop, emulated, run_shop
+from batchrun.run import summary
+from batchrun.run.events import Event, Kind
+from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_session import code_of, counts
 
 
@@ -187,3 +190,70 @@ async def test_the_next_step_names_the_same_queue(shop: Shop, capsys: pytest.Cap
         await run_shop(shop, emulator, queue_path=elsewhere)
     assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "a", "--db", str(elsewhere)]) == 0
     assert f"next: batchrun {shop.manifest} --db '{elsewhere}'" in capsys.readouterr().out
+
+
+async def test_what_is_cancelled_stays_so_when_its_inputs_change_and_retry_buys_the_new_ones(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add_many(3)
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, max_spend_usd_micros=0)
+        assert len(await ask(capsys, "cancel", manifest)) == 3
+        shop.head = "defaults: {negative_prompt: blur}"
+        shop.write()
+        for _ in range(2):
+            result = await run_shop(shop, emulator)
+            assert (code_of(result), counts(result)) == (ExitCode.DONE, {"cancelled": 3, "total": 3})
+        await ask(capsys, "retry", manifest, "job-01")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, counts(result)["cancelled"]) == (ExitCode.DONE, 1, 2)
+        assert [sent["negative_prompt"] for sent in emulator.world.submits] == ["blur"]
+
+
+async def test_what_is_taken_back_is_not_bought_with_inputs_that_the_manifest_no_longer_has(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that has read the manifest before is still going on while the job is taken back."""
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1")
+    shop.add_many(3)
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, max_spend_usd_micros=0)
+        await ask(capsys, "cancel", manifest, "job-02")
+        shop.replace("It turns", "It rolls")
+
+        def take_back(event: Event) -> None:
+            if event.key == "job-00":
+                thread = threading.Thread(target=main, args=(["retry", manifest, "job-02"],))
+                thread.start()
+                thread.join()
+
+        await run_shop(shop, emulator, watcher=Watcher(on={Kind.INTENT: take_back}))
+        await run_shop(shop, emulator)
+        assert [sent["prompt"] for sent in emulator.world.submits] == ["It rolls"] * 3
+
+
+@pytest.mark.parametrize("words", [(), ("a",), ("--kind", "output_occupied")])
+async def test_retry_of_what_failed_otherwise_does_not_free_a_clip_that_was_rejected_under_another_name(
+    shop: Shop, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    shop.add("a", seed=1)
+    manifest = str(shop.manifest)
+    shop.output("a").parent.mkdir(parents=True)
+    shop.output("a").write_text("somebody's")
+    async with emulated({Fault.OUTPUT_SHORT: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        shop.add("b", seed=1)
+        assert counts(await run_shop(shop, emulator)) == {"failed": 1, "rejected": 1, "total": 2}
+        emulator.world.dice.chances = {}
+        shop.output("a").unlink()
+        assert await ask(capsys, "retry", manifest, *words) == {"a": (True, "will be tried again")}
+        result = await run_shop(shop, emulator)
+        assert (result.bought, len(emulator.world.submits)) == (0, 1)
+        assert "not bought again: the same request failed as shop/b" in summary.problem_lines(result.batches)[0]
+        # now it is that verdict which the job has failed by, and a person names it
+        assert await ask(capsys, "retry", manifest) == {}
+        assert await ask(capsys, "retry", manifest, "a") == {"a": (True, "will be tried again")}
+        result = await run_shop(shop, emulator)
+        assert (result.bought, counts(result)["done"]) == (1, 1)

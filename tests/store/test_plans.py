@@ -15,6 +15,7 @@ HOT = [
     "claimable_queued",
     "clips",
     "clips_of_requests",
+    "kept_attempt",
     "count_unknown",
     "insert_attempt",
     "known_jobs",

@@ -54,7 +54,8 @@ WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generatio
 -- What the queue knows of some jobs of a batch, for the plan.
 -- name: known_jobs
 SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
-       r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms,
+       r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms, j.placed_sha256 IS NOT NULL AS has_clip,
+       a.job_id IS NULL OR a.job_id <> j.job_id AS is_copy,
        j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
           SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
@@ -140,7 +141,15 @@ FROM incoming i WHERE i.move = 'retry' AND jobs.job_id = i.job_id AND revision_i
 UPDATE jobs SET state = 'downloading', finished_ms = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL,
     changed_ms = :now_ms
 FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
-  AND state = 'done' AND attempt_id IS NOT NULL;
+  AND state = 'done' AND EXISTS (SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
+
+-- Those among them that have another job's clip are copied again.
+-- name: recopy_jobs
+UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, finished_ms = NULL, file_sha256 = NULL,
+    file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms
+FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
+  AND state = 'done' AND NOT EXISTS (
+    SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
 
 -- What costs nothing follows the manifest.
 -- name: keep_jobs
@@ -258,13 +267,33 @@ SELECT * FROM (
     WHERE o.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
       AND o.verdict <> 'done' LIMIT :count);
 
--- The finished clips of some requests, a few of each.
+-- The finished clips of some requests, a few of each; whether the provider still keeps one as `kept_attempt` says.
 -- name: clips_of_requests
-SELECT o.fingerprint, b.name AS batch, j.key, j.output_path, o.file_sha256, j.placed_sha256 = o.file_sha256 AS is_placed
+SELECT o.fingerprint, b.name AS batch, j.key, j.output_path, o.file_sha256, o.file_bytes, EXISTS (
+    SELECT 1 FROM attempts a WHERE a.job_id = o.job_id AND a.fingerprint = o.fingerprint AND a.state = 'completed'
+      AND a.output_url IS NOT NULL AND a.finished_ms > :kept_since_ms
+      AND (j.attempt_id IS NULL OR j.attempt_id <> a.attempt_id OR j.state NOT IN ('rejected', 'lost'))) AS is_kept
 FROM json_each(:fingerprints) w
 CROSS JOIN outcomes o ON o.fingerprint = w.value AND o.verdict = 'done' AND o.job_id IN (
-    SELECT x.job_id FROM outcomes x WHERE x.fingerprint = w.value AND x.verdict = 'done' LIMIT :count)
+    SELECT x.job_id FROM outcomes x WHERE x.fingerprint = w.value AND x.verdict = 'done' ORDER BY x.job_id LIMIT :count)
 JOIN jobs j ON j.job_id = o.job_id JOIN batches b ON b.batch_id = j.batch_id;
+
+-- The newest attempt that brought a good clip of this job's request, under any name, and whose clip the provider keeps.
+-- name: kept_attempt
+SELECT a.attempt_id, b.name AS batch, j.key FROM attempts a
+JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id = j.batch_id
+WHERE a.fingerprint = (SELECT fingerprint FROM revisions WHERE revision_id = :revision_id AND take = 1)
+  AND a.state = 'completed' AND a.output_url IS NOT NULL AND a.finished_ms > :kept_since_ms
+  AND (j.attempt_id IS NULL OR j.attempt_id <> a.attempt_id OR j.state NOT IN ('rejected', 'lost'))
+  AND EXISTS (SELECT 1 FROM outcomes o WHERE o.job_id = a.job_id AND o.fingerprint = a.fingerprint AND o.verdict = 'done')
+ORDER BY a.submitted_ms DESC LIMIT 1;
+
+-- Its clip is bought already, by that attempt, and its file is gone: it is collected once more, by whoever comes first.
+-- name: job_takes_clip
+UPDATE jobs SET state = 'downloading', attempt_id = :attempt_id, not_before_ms = 0, failure_kind = NULL,
+    failure_message = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms,
+    lease_run_id = NULL
+WHERE job_id = :job_id AND state = 'queued' AND outdated = 0 AND lease_run_id = :run_id RETURNING job_id;
 
 -- The clip was bought for another job and copied: no attempt of its own, no money.
 -- name: job_copied
@@ -641,17 +670,18 @@ ORDER BY j.position, j.job_id LIMIT :count;
 -- ---------------------------------------------------------------- wishes: retry, redo, cancel
 
 -- name: job_by_key
-SELECT j.job_id, j.key, b.name AS batch, j.state, j.revision_id, j.generation = b.generation AS current, r.take,
-    r.fingerprint
+SELECT j.job_id, j.key, b.name AS batch, j.state, j.failure_kind, j.revision_id,
+    j.generation = b.generation AS current, r.take, r.fingerprint
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.batch_id = :batch_id AND j.key = :key;
 
--- A person allows a request once more: how it failed bars it no longer, under no name.
 -- name: forget_left
 DELETE FROM outcomes WHERE job_id = :job_id AND verdict = 'left_undecided';
 
+-- A person allows a request once more: how it failed bars it no longer, under no name, but for the verdicts that stay.
 -- name: forget_failures
-DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done';
+DELETE FROM outcomes WHERE fingerprint = :fingerprint AND verdict <> 'done'
+  AND verdict NOT IN (SELECT value FROM json_each(:staying));
 
 -- name: requeue_asked
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
@@ -751,4 +781,5 @@ ORDER BY m.day, m.batch_id;
 -- Clips that cost nothing: the queue had bought them for another job.
 -- name: copied_clips
 SELECT b.batch_id, b.campaign, count(*) AS clips FROM jobs j JOIN batches b ON b.batch_id = j.batch_id
-WHERE j.state = 'done' AND j.attempt_id IS NULL GROUP BY b.batch_id, b.campaign;
+LEFT JOIN attempts a ON a.attempt_id = j.attempt_id
+WHERE j.state = 'done' AND (a.job_id IS NULL OR a.job_id <> j.job_id) GROUP BY b.batch_id, b.campaign;

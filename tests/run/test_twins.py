@@ -1,0 +1,209 @@
+"""A finished request under another name: copied, fetched again, or left to a person; never bought by itself."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from batchrun.cli.main import main
+from batchrun.errors import ExitCode
+from batchrun.run import summary
+from batchrun.run.events import Kind
+from batchrun.run.stop import Stop
+from batchrun.run.terms import Result
+from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.hard.test_lost_money import rows
+from tests.run.test_doubts import change
+from tests.run.test_session import code_of, counts
+
+DAY_MS = 86_400_000
+WEEK = f"UPDATE attempts SET finished_ms = finished_ms - {8 * DAY_MS}, submitted_ms = submitted_ms - {8 * DAY_MS}"
+"""The provider keeps nothing of what was bought so far."""
+
+
+def edit(path: Path) -> None:
+    """As a watermark or another container would change it in place."""
+    path.write_bytes(path.read_bytes() + b"\0\0\0\x08free")
+
+
+def rename(shop: Shop) -> Path:
+    return shop.manifest.rename(shop.folder / "summer.yaml")
+
+
+def kinds(result: Result) -> list[str]:
+    return [reason.kind for reason in summary.exit_reasons(result, "shop.yaml")]
+
+
+async def plan(manifest: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    capsys.readouterr()
+    assert await asyncio.to_thread(main, ["plan", str(manifest), "--json"]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def local_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine, where `poll` and `settle` may be short."""
+    monkeypatch.setenv("WAVESPEED_BASE_URL", "http://127.0.0.1:9")
+
+
+async def test_a_renamed_row_whose_file_was_moved_away_is_fetched_again(shop: Shop) -> None:
+    shop.add("old-id").add("other")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        first = shop.output("old-id").rename(shop.folder / "in-the-shop.mp4")
+        shop.replace("id: old-id,", "id: new-id,")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 2)
+        assert shop.output("new-id").read_bytes() == first.read_bytes()
+        assert result.balance.spent_usd_micros == emulator.world.books.billed_usd_micros == 500_000
+        result = await run_shop(shop, emulator)
+        assert counts(result) == {"up_to_date": 2, "total": 2}
+
+
+async def test_a_renamed_manifest_of_an_emptied_folder_is_fetched_again(shop: Shop) -> None:
+    shop.add_many(4)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        for path in shop.output("x").parent.iterdir():
+            path.unlink()
+        result = await run_shop(shop, emulator, manifests=[rename(shop)])
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 4, "total": 4})
+        assert len(emulator.world.submits) == 4
+
+
+async def test_clips_that_were_edited_in_place_are_not_bought_again(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add_many(3)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        for path in shop.output("x").parent.glob("*.mp4"):
+            edit(path)
+        manifest = rename(shop)
+        found = await plan(manifest, capsys)
+        assert (found["to_buy"], found["copies"], found["price_usd"]) == (0, 3, "0.00")
+        result = await run_shop(shop, emulator, manifests=[manifest])
+        assert (code_of(result), counts(result), len(emulator.world.submits)) == (
+            ExitCode.DONE,
+            {"done": 3, "total": 3},
+            3,
+        )
+
+
+async def test_what_the_provider_no_longer_has_is_left_to_a_person_and_only_redo_buys_it(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add("a").add("b").add("c")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        change(shop, WEEK)
+        shop.output("a").unlink()
+        edit(shop.output("b"))
+        whole = shop.output("b").read_bytes()[:-8]
+        manifest = rename(shop)
+        for _ in range(2):
+            found = await plan(manifest, capsys)
+            assert (found["to_buy"], found["copies"], found["price_usd"]) == (0, 1 if _ == 0 else 0, "0.00")
+            reasons = {job["id"]: job["reason"] for job in found["jobs"]}  # type: ignore[attr-defined]
+            assert (reasons["a"], reasons["b"]) == ("bought, its clip is gone", "bought, its clip is gone")
+            result = await run_shop(shop, emulator, manifests=[manifest])
+            assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.NEEDS_PERSON, 0, 3)
+            assert kinds(result) == ["clip_gone"]
+            assert (counts(result)["failed"], counts(result)["total"]) == (2, 3)
+        assert summary.problem_lines(result.batches)[0] == (
+            "  summer/a: failed (clip_gone): bought as shop/a, but its file is gone or was changed: put it back, "
+            "or buy a new one with `batchrun redo MANIFEST a`"
+        )
+        assert await asyncio.to_thread(main, ["retry", str(manifest)]) == 0  # frees nobody to buy it
+        assert (await run_shop(shop, emulator, manifests=[manifest])).bought == 0
+        assert await asyncio.to_thread(main, ["redo", str(manifest), "a"]) == 0
+        shop.output("b").write_bytes(whole)
+        result = await run_shop(shop, emulator, manifests=[manifest])
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 1, 4)
+
+
+async def test_changed_rows_that_ask_for_edited_clips_buy_nothing(shop: Shop) -> None:
+    for number in range(6):
+        shop.add(f"a{number}", prompt=f"P{number}", seed=1).add(f"b{number}", prompt=f"Q{number}", seed=1)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        for number in range(6):
+            edit(shop.output(f"b{number}"))
+            shop.replace(f"prompt: 'P{number}'", f"prompt: 'Q{number}'")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 12)
+
+
+async def test_a_clip_that_is_fetched_again_is_collected_by_the_next_run_when_this_one_is_stopped(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.output("a").unlink()
+        manifest = rename(shop)
+        stop, watcher = Stop(), Watcher()
+        watcher.on[Kind.DOWNLOADED] = lambda _: (stop.ask(), stop.ask())  # type: ignore[func-returns-value]
+        result = await run_shop(shop, emulator, manifests=[manifest], stop=stop, watcher=watcher)
+        assert counts(result) == {"downloading": 1, "total": 1}
+        manifest.write_text("version: 2\n")  # what is paid for needs no manifest
+        await run_shop(shop, emulator, manifests=[manifest])
+        assert (shop.folder / "videos" / "summer" / "a.mp4").exists()
+        assert len(emulator.world.submits) == 1
+
+
+async def test_a_preview_whose_file_is_gone_is_made_again_under_another_name(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, kind="preview")
+        shop.output("a").unlink()
+        shop.replace("id: a,", "id: b,")
+        result = await run_shop(shop, emulator, kind="preview")
+        assert (code_of(result), len(emulator.world.submits), shop.output("b").exists()) == (ExitCode.DONE, 2, True)
+
+
+def copied(shop: Shop) -> str:
+    """The job of the two that has the other's clip."""
+    ((key,),) = rows(shop, "SELECT key FROM jobs WHERE attempt_id IS NULL")
+    return str(key)
+
+
+async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a", seed=1).add("b", seed=1)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        change(shop, WEEK)
+        shop.output(copied(shop)).unlink()
+        found = await plan(shop.manifest, capsys)
+        assert (found["to_buy"], found["reasons"]) == (
+            0,
+            {
+                "output missing": {"jobs": 1, "price_usd": "0.00"},
+                "up to date": {"jobs": 1, "price_usd": "0.00"},
+            },
+        )
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 1)
+        assert shop.output("a").read_bytes() == shop.output("b").read_bytes()
+
+
+async def test_a_deleted_copy_whose_twin_is_gone_too_is_fetched_again_or_needs_a_person(shop: Shop) -> None:
+    shop.add("a", seed=1).add("b", seed=1)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        copy = copied(shop)
+        data = shop.output(copy).read_bytes()
+        (other,) = {"a", "b"} - {copy}
+        shop.rows = [row for row in shop.rows if f"id: {copy}," in row]  # nobody looks after the other file any more
+        shop.write()
+        for path in (shop.output(copy), shop.output(other)):
+            path.unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), shop.output(copy).read_bytes()) == (ExitCode.DONE, data)
+        change(shop, WEEK)
+        shop.output(copy).unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), kinds(result)) == (ExitCode.NEEDS_PERSON, ["clip_gone"])
+        shop.output(copy).write_bytes(data)  # from a backup
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 1)
