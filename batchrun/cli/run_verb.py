@@ -36,7 +36,7 @@ from batchrun.run.latencies import Latencies
 from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop, on_signals
 from batchrun.run.summary import ExitReason
-from batchrun.run.terms import Options, Result, is_bounded, most_careful
+from batchrun.run.terms import Options, Result, is_bounded, merged, most_careful
 
 _LOGS_KEPT = 5
 
@@ -89,7 +89,7 @@ async def _main(parsed: argparse.Namespace, terms: Terms | None, clock: Clock) -
     began_s = machine.monotonic_s()
     with _logging(parsed, clock) as log:
         read = _Read()
-        result = summary.merged(await _run_all(parsed, terms, clock, log, read))
+        result = merged(await _run_all(parsed, terms, clock, log, read))
         played_s = machine.monotonic_s() - began_s
         if read.stages:
             code = _report_rehearsal(parsed, result, read, played_s)

@@ -44,6 +44,8 @@ SEND_WITHIN_S = 30.0
 """A POST leaves this soon after its intent is written, or not at all."""
 _MAX_AHEAD = 200
 _ROUNDS = 20
+_UNREAD = Limits(concurrency=2, per_minute=2)
+"""While no manifest is read."""
 """How often a run reads its manifests, each time because something had changed meanwhile."""
 _COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
 
@@ -232,7 +234,7 @@ class Session:
         self, queue: Queue, http: Http, client: Client, pool: Pool, latencies: Latencies, *, plans_again: bool
     ) -> Tools:
         options = self._options
-        limits = options.limits or Limits(concurrency=2, per_minute=2)
+        limits = options.limits or _UNREAD
 
         observe = self._observing(pool)
         health = self._health(client, pool, observe)
@@ -244,18 +246,7 @@ class Session:
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)
         reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s, matcher)
         reconciler.refused, reconciler.heard = lambda error: pool.halt(halt_of_error(error)), health.worked
-        starter = Starter(
-            queue,
-            self._clock,
-            _pace(limits),
-            observe,
-            balance=BalanceGuard(client, self._clock) if options.kind == "paid" else None,
-            hopeful=reconciler.hopeful,
-            health=health,
-            disk=DiskGuard(folder, self._clock),
-            halt=pool.halt,
-            server_ahead_ms=lambda: client.server_ahead_ms,
-        )
+        starter = self._starter(queue, client, pool, reconciler, health, observe)
         tools = Tools(
             queue=queue,
             client=client,
@@ -290,6 +281,23 @@ class Session:
         )
         self._pace(tools, pool, limits)
         return tools
+
+    def _starter(  # what a start depends on
+        self, queue: Queue, client: Client, pool: Pool, reconciler: Reconciler, health: Health, observe: Observer
+    ) -> Starter:
+        options = self._options
+        return Starter(
+            queue,
+            self._clock,
+            _pace(options.limits or _UNREAD),
+            observe,
+            balance=BalanceGuard(client, self._clock) if options.kind == "paid" else None,
+            hopeful=reconciler.hopeful,
+            health=health,
+            disk=DiskGuard(options.queue_path.resolve().parent, self._clock),
+            halt=pool.halt,
+            server_ahead_ms=lambda: client.server_ahead_ms,
+        )
 
     def _observing(self, pool: Pool) -> Observer:
         def observe(event: Event) -> None:

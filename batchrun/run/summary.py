@@ -3,7 +3,7 @@
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from batchrun.errors import URGENCY, ExitCode, most_urgent
@@ -374,36 +374,3 @@ def _capped_line(capped: Capped) -> str:
     if reached.cap.name == MAX_SPEND:
         return f"{text}; that was for this run alone"
     return f"{text}; {format_usd(enough)} would be enough for it"
-
-
-def merged(results: Sequence[Result]) -> Result:
-    """Runs over several queues, one after another, as one."""
-    first, *others = results
-    total = replace(first)
-    for other in others:
-        total.batches = [*total.batches, *other.batches]
-        total.plans = total.plans | other.plans
-        total.caps = [*total.caps, *other.caps]
-        total.capped = [*total.capped, *other.capped]
-        total.halts = total.halts | other.halts
-        total.skipped = total.skipped | other.skipped
-        total.warnings = [*total.warnings, *other.warnings]
-        total.endings = dict(Counter(total.endings) + Counter(other.endings))
-        total.balance = _sum(total.balance, other.balance)
-        total.run_balance = _sum(total.run_balance, other.run_balance)
-        total.bought += other.bought
-        total.declined = [*total.declined, *other.declined]
-        total.lost += other.lost
-        total.late = [*total.late, *other.late]
-        total.refund_due_usd_micros += other.refund_due_usd_micros
-        total.duration_s += other.duration_s
-        total.problem = total.problem or other.problem
-        total.signal_number = total.signal_number or other.signal_number
-    return total
-
-
-def _sum(one: Balance, other: Balance) -> Balance:
-    return Balance(
-        held_usd_micros=one.held_usd_micros + other.held_usd_micros,
-        spent_usd_micros=one.spent_usd_micros + other.spent_usd_micros,
-    )

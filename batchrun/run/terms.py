@@ -1,7 +1,8 @@
 """What a run is asked to do, under which caps and limits, and how it ended. Values and arithmetic, no I/O."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchrun.errors import BatchrunError
@@ -143,4 +144,37 @@ def most_careful(limits: Sequence[Limits]) -> Limits:
         max_unknown=min(one.max_unknown for one in limits),
         max_attempts=min(one.max_attempts for one in limits),
         max_clip_bytes=max(one.max_clip_bytes for one in limits),
+    )
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Runs over several queues, one after another, as one."""
+    first, *others = results
+    total = replace(first)
+    for other in others:
+        total.batches = [*total.batches, *other.batches]
+        total.plans = total.plans | other.plans
+        total.caps = [*total.caps, *other.caps]
+        total.capped = [*total.capped, *other.capped]
+        total.halts = total.halts | other.halts
+        total.skipped = total.skipped | other.skipped
+        total.warnings = [*total.warnings, *other.warnings]
+        total.endings = dict(Counter(total.endings) + Counter(other.endings))
+        total.balance = _sum(total.balance, other.balance)
+        total.run_balance = _sum(total.run_balance, other.run_balance)
+        total.bought += other.bought
+        total.declined = [*total.declined, *other.declined]
+        total.lost += other.lost
+        total.late = [*total.late, *other.late]
+        total.refund_due_usd_micros += other.refund_due_usd_micros
+        total.duration_s += other.duration_s
+        total.problem = total.problem or other.problem
+        total.signal_number = total.signal_number or other.signal_number
+    return total
+
+
+def _sum(one: Balance, other: Balance) -> Balance:
+    return Balance(
+        held_usd_micros=one.held_usd_micros + other.held_usd_micros,
+        spent_usd_micros=one.spent_usd_micros + other.spent_usd_micros,
     )
