@@ -268,7 +268,8 @@ class translated:  # noqa: N801  # reads as a word: with translated("upload")
         """Raise what the caller can act on."""
         if isinstance(error, TimeoutError):
             raise TryLaterError(f"{self._doing}: no answer in time") from error
-        if isinstance(error, aiohttp.InvalidURL):
+        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address.
+        if isinstance(error, ValueError):
             raise RefusedError(f"{self._doing}: the address cannot be used") from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
             raise TryLaterError(f"{self._doing}: {describe(error)}") from error
