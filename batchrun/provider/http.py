@@ -202,6 +202,10 @@ class Http:
             wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
             return RawAnswer(response.status, data, wait_s, response.headers.get("Date"))
 
+    def without_key(self, text: str) -> str:
+        """A text that may hold the key, for logs and database."""
+        return text.replace(self._key, "***") if self._key else text
+
     def _without_key(self, data: bytes) -> bytes:
         """A server that repeats the key in an error must not bring it into logs and database."""
         return data.replace(self._key.encode(), b"***") if self._key else data

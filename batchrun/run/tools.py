@@ -61,6 +61,8 @@ class Ending(StrEnum):
     """What it asks for has changed: it waits for the next plan."""
     GONE = "gone"
     """Another process has it."""
+    UNEXPECTED = "unexpected"
+    """It met an error that nobody has foreseen, and is put off."""
 
 
 class Decoders:
