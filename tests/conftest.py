@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from PIL import Image
@@ -128,6 +129,13 @@ async def emulated(
         yield emulator
 
 
+class Served(Protocol):
+    """Where an API is."""
+
+    @property
+    def base_url(self) -> str: ...
+
+
 @dataclass
 class Watcher:
     """Keeps every event; tests wait for one instead of sleeping."""
@@ -160,7 +168,7 @@ def surroundings(busy_timeout_s: float = BUSY_TIMEOUT_S) -> Surroundings:
 
 async def run_shop(
     shop: Shop,
-    emulator: Emulator,
+    emulator: Served,
     *,
     watcher: Watcher | None = None,
     stop: Stop | None = None,

@@ -14,6 +14,7 @@ from batchrun.manifest.document import DefaultsPart
 from batchrun.manifest.fingerprint import Content, fingerprint, normal_text
 from batchrun.manifest.jobs import JobSpec
 from batchrun.manifest.names import check_name
+from batchrun.manifest.output import OutputPattern
 from batchrun.manifest.pictures import Picture, PictureError
 
 _MAX_URL_CHARS = 2048
@@ -114,7 +115,7 @@ class JobMaker:
         defaults: DefaultsPart,
         guidance_hundredths: int,
         max_price: dict[int, int],
-        output_pattern: str,
+        output: OutputPattern,
         folder: Path,
         pictures: PictureReader,
     ) -> None:
@@ -122,7 +123,7 @@ class JobMaker:
         self._model = rules.model
         self._defaults = defaults
         self._prices = self._model.price_usd_micros | max_price
-        self._output_pattern = output_pattern
+        self._output = output
         self._folder = folder
         self._pictures = pictures
         self._negative = normal_text(defaults.negative_prompt or "")
@@ -139,6 +140,8 @@ class JobMaker:
         if entry.guidance_scale is not None:
             guidance_hundredths = self._rules.guidance(place, entry.guidance_scale)
         key = entry.id or _stem(entry.image, place)
+        if key is not None and (problem := self._output.problem_of(key)):
+            place.wrong("id" if entry.id else "", problem)
         image = self._image(entry.image, place)
         if image is None or key is None:
             return None
@@ -156,7 +159,7 @@ class JobMaker:
             picture=picture,
             priority=defaults.priority if entry.priority is None else entry.priority,
             tags=defaults.tags if entry.tags is None else entry.tags,
-            output_pattern=self._output_pattern,
+            output_pattern=self._output.text,
             price_usd_micros=self._prices.get(duration_s, 0),
             model=model,
             fingerprint=fingerprint(Content(model, prompt, negative, guidance_hundredths, duration_s, sha256, url)),

@@ -4,24 +4,80 @@ import os
 import re
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 from batchrun.manifest.jobs import ID_MARK
 from batchrun.manifest.problems import Problems
 from batchrun.manifest.yamltext import Loc
 
 _OUTPUT_FIELDS = ("batch", "id")
+_MAX_BYTES = 255
+"""Of one name, on every file system that is in common use."""
+_LONGEST_ENDING = ".preview.json"
+"""Previews and sidecars stand beside the videos, under names that end like this instead of in .mp4."""
+_SHOWN_CHARS = 20
 
 
-def output_pattern(template: str, folder: Path, batch: str, problems: Problems, *, previews: bool) -> str:
-    """The absolute path of a video, with `ID_MARK` for its job's id, which is a safe file name.
+class _Name(NamedTuple):
+    """One folder or file in the path of the videos."""
 
-    What is wrong with the template is noted.
-    """
+    is_file: bool
+    own_bytes: int
+    """Without the ids in it."""
+    ids: int
+    at_most_bytes: int
+
+    def bytes_with(self, key: str) -> int:
+        return self.own_bytes + self.ids * len(key.encode())
+
+
+class OutputPattern(NamedTuple):
+    """The absolute path of a video, with `ID_MARK` for its job's id, which is a safe file name."""
+
+    text: str
+    names: tuple[_Name, ...] = ()
+    """Those that hold the id."""
+
+    def problem_of(self, key: str) -> str | None:
+        """Why no video can have this id in its name."""
+        for name in self.names:
+            if (found_bytes := name.bytes_with(key)) > name.at_most_bytes:
+                what = "file" if name.is_file else "folder"
+                return (
+                    f"makes with `output` a {what}'s name of {found_bytes} bytes; at most {name.at_most_bytes} are "
+                    "possible: shorten one of them"
+                )
+        return None
+
+
+def output_pattern(template: str, folder: Path, batch: str, problems: Problems, *, previews: bool) -> OutputPattern:
+    """Where the videos go. What is wrong with the template is noted."""
     if not _check(template, problems):
-        return ID_MARK
+        return OutputPattern(ID_MARK)
     if previews:
         template = preview_template(template)
-    return os.path.normpath(folder / template.format(batch=batch, id=ID_MARK))
+    path = template.format(batch=batch, id=ID_MARK)
+    names = _names(path, previews=previews)
+    too_long = [(part, name) for part, name in names if name.own_bytes + name.ids > name.at_most_bytes]
+    for part, name in too_long:
+        what = "the file's name" if name.is_file else f"the folder {part[:_SHOWN_CHARS] + '…'!r}"
+        beside, at_most = (" beside {id}", name.at_most_bytes - name.ids) if name.ids else ("", name.at_most_bytes)
+        problems.add(("output",), f"{what} has {name.own_bytes} bytes{beside}; at most {at_most} are possible")
+    with_id = () if too_long else tuple(name for _, name in names if name.ids)
+    return OutputPattern(os.path.normpath(folder / path), with_id)
+
+
+def _names(path: str, *, previews: bool) -> list[tuple[str, _Name]]:
+    """The folders and the file in a path. Of a paid clip's name so much is left that its preview has room too."""
+    *folders, file = path.split("/")
+    ending = ".json" if previews else _LONGEST_ENDING
+    at_most_bytes = _MAX_BYTES - (len(ending) - len(".mp4"))
+    found = [(one, _Name(False, _own_bytes(one), one.count(ID_MARK), _MAX_BYTES)) for one in folders]  # noqa: FBT003
+    return [*found, (file, _Name(True, _own_bytes(file), file.count(ID_MARK), at_most_bytes))]  # noqa: FBT003
+
+
+def _own_bytes(part: str) -> int:
+    return len(os.fsencode(part.replace(ID_MARK, "")))
 
 
 def _check(template: str, problems: Problems) -> bool:

@@ -201,8 +201,8 @@ class Client:
                 "POST", f"{API}/media/upload/binary", body=form, timeout_s=_upload_timeout_s(len(data))
             )
         answer = self._checked(raw, "upload")
-        url = _field(answer.data, "download_url")
-        if not isinstance(url, str) or not url:
+        url = wire.url_of(_field(answer.data, "download_url"))
+        if url is None:
             raise RefusedError("upload: the answer names no address of the file")
         return url
 

@@ -202,6 +202,10 @@ class Http:
             wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
             return RawAnswer(response.status, data, wait_s, response.headers.get("Date"))
 
+    def without_key(self, text: str) -> str:
+        """A text that may hold the key, for logs and database."""
+        return text.replace(self._key, "***") if self._key else text
+
     def _without_key(self, data: bytes) -> bytes:
         """A server that repeats the key in an error must not bring it into logs and database."""
         return data.replace(self._key.encode(), b"***") if self._key else data
@@ -268,7 +272,8 @@ class translated:  # noqa: N801  # reads as a word: with translated("upload")
         """Raise what the caller can act on."""
         if isinstance(error, TimeoutError):
             raise TryLaterError(f"{self._doing}: no answer in time") from error
-        if isinstance(error, aiohttp.InvalidURL):
+        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address.
+        if isinstance(error, ValueError):
             raise RefusedError(f"{self._doing}: the address cannot be used") from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
             raise TryLaterError(f"{self._doing}: {describe(error)}") from error

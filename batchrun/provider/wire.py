@@ -21,6 +21,12 @@ _TASK_CODES = frozenset({1200, 1400, 1401, 1407})
 CODE_NO_CREDIT = 1407
 _SHOWN_CHARS = 300
 _MAX_TEXTS = 20
+_MAX_URL_CHARS = 8192
+_MAX_NUMBER_CHARS = 40
+_MAX_DIGITS = 18
+"""Before the point. Larger numbers mean nothing here, fit into no database, and may take minutes to write out."""
+_LATEST_MS = 4_102_444_800_000
+"""The year 2100: what is said to be later is a mistake, and so is what is before 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,9 @@ class Answer:
 
 
 def decode(status: int, body: bytes) -> Answer:
-    """The answer in a body, with and without envelope, or whatever a gateway sent."""
+    """The answer in a body, with and without envelope, or whatever a gateway sent. Numbers beyond all bounds are null."""
     try:
-        value = json.loads(body, parse_float=Decimal)
+        value = json.loads(body, parse_float=_decimal, parse_int=_whole_number)
     except (ValueError, RecursionError):
         return Answer(status, None, _excerpt(body), None)
     if not isinstance(value, dict):
@@ -53,6 +59,19 @@ def decode(status: int, body: bytes) -> Answer:
         return Answer(status, code, _text(value.get("message")), value.get("data"))
     message = _text(value.get("error") or value.get("detail") or value.get("message") or "no reason given")
     return Answer(status, None, message, value)
+
+
+def _decimal(text: str) -> Decimal | None:
+    """A number with a point or an exponent, or None when no amount or time can be meant by it."""
+    try:
+        number = Decimal(text) if len(text) <= _MAX_NUMBER_CHARS else None
+    except ArithmeticError:  # an exponent of many digits
+        return None
+    return number if number is not None and abs(number.adjusted()) < _MAX_DIGITS else None
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if len(text) <= _MAX_DIGITS else None
 
 
 def is_success(answer: Answer) -> bool:
@@ -135,8 +154,15 @@ def progress_of(word: str) -> Progress:
 def outputs_of(value: object) -> tuple[str, ...]:
     """The URLs in `outputs`: a list, a bare string, or objects with a `url`."""
     items = value if isinstance(value, list) else [value]
-    urls = (item.get("url") if isinstance(item, dict) else item for item in items)
-    return tuple(url for url in urls if isinstance(url, str) and url)
+    urls = (url_of(item.get("url") if isinstance(item, dict) else item) for item in items)
+    return tuple(url for url in urls if url is not None)
+
+
+def url_of(value: object) -> str | None:
+    """The text where it may be an address at all: something, printable and not endless."""
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_URL_CHARS or not value.isprintable():
+        return None
+    return value
 
 
 def _took_ms(timings: object) -> int | None:
@@ -150,11 +176,16 @@ def moment_ms(value: object) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return _plausible_ms(moment)
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
+
+
+def _plausible_ms(moment: datetime) -> int | None:
+    moment_ms = int(moment.timestamp() * 1000)
+    return moment_ms if 0 <= moment_ms < _LATEST_MS else None
 
 
 def retry_after_s(header: str | None, now_ms: int) -> float | None:
@@ -164,18 +195,20 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
     if re.fullmatch(r"\s*\d{1,9}\s*", header):
         return float(header)
     try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - now_ms / 1000)
-    except (ValueError, TypeError):
+        moment_ms = _plausible_ms(parsedate_to_datetime(header))
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if moment_ms is None else max(0.0, (moment_ms - now_ms) / 1000)
 
 
 @lru_cache(maxsize=2)
 def http_date_ms(header: str | None) -> int | None:
     """The moment of a `Date` header: the middle of the second that it names, which is the same for many answers."""
     try:
-        return int(parsedate_to_datetime(header or "").timestamp() * 1000) + 500
-    except (ValueError, TypeError):
+        second_ms = _plausible_ms(parsedate_to_datetime(header or ""))
+    except (ValueError, TypeError, OverflowError):
         return None
+    return None if second_ms is None else second_ms + 500
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -192,9 +225,17 @@ def _text(value: object) -> str:
     """Text from outside, short enough for a message and without control characters."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else _dumped(value)
     clean = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return clean if len(clean) <= _SHOWN_CHARS else clean[:_SHOWN_CHARS] + "…"
+
+
+def _dumped(value: object) -> str:
+    """As JSON; what could just be read may be nested too deeply to be written."""
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "nested too deeply to be shown"
 
 
 def _excerpt(body: bytes) -> str:

@@ -42,7 +42,7 @@ from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
 from batchrun.run.saving import SaveGuard
 from batchrun.run.sent import inputs_of
 from batchrun.run.tools import Carried, Ending
-from batchrun.video.place import OccupiedError, is_foreign
+from batchrun.video.place import OccupiedError, check_names, is_foreign
 
 _SUFFIX = {"image/jpeg": ".jpg", "image/png": ".png"}
 
@@ -53,15 +53,8 @@ async def buy(carried: Carried) -> Ending | None:
     # First: a copy that was stopped between its rename and its record stands there already, and is ours.
     if (ending := await copy_twin(carried)) is not None:
         return ending
-    try:
-        unsaved = await asyncio.to_thread(_no_place, job, carried.tools.saves)
-    except OccupiedError:
-        message = f"{job.output} exists and was not written by this queue; move it away, then run again"
-        return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
-    if unsaved is not None:
-        carried.tools.halt(unsaved)
-        await carried.tools.queue.release(job)
-        return Ending.CLOSED
+    if (ending := await _without_place(carried)) is not None:
+        return ending
     start_by_ms = carried.tools.start_by_ms(job)
     if start_by_ms is not None and carried.tools.clock.now_ms() > start_by_ms:
         return await _step_back(carried, Missed())
@@ -82,11 +75,32 @@ async def buy(carried: Carried) -> Ending | None:
     return await _start(carried, _request(carried, upload))
 
 
+async def _without_place(carried: Carried) -> Ending | None:
+    """The job's end for now where its clip could not be saved; None when it can."""
+    job = carried.job
+    try:
+        unsaved = await asyncio.to_thread(_no_place, job, carried.tools.saves)
+    except OccupiedError:
+        message = f"{job.output} exists and was not written by this queue; move it away, then run again"
+        return await _fail_unbought(carried, FailureKind.OUTPUT_OCCUPIED, message)
+    except OSError as error:  # of this one name: the folder as a whole is the guard's business
+        text = f"nothing is bought for {job.output}, where no clip could be saved: {error.strerror or error}"
+        return await carried.put_off("disk", text, passes=False)
+    if unsaved is not None:
+        carried.tools.halt(unsaved)
+        await carried.tools.queue.release(job)
+        return Ending.CLOSED
+    return None
+
+
 def _no_place(job: Job, saves: SaveGuard) -> Halt | None:
-    """Why a clip could not be saved under the job's name. Blocks. Raises OccupiedError: only this name is the trouble."""
+    """Why no clip could be saved in the job's folder. Blocks. Raises OccupiedError, OSError: only its name is the trouble."""
     if is_foreign(job.output, job.placed_sha256):
         raise OccupiedError
-    return saves.halt(job.output)
+    unsaved = saves.halt(job.output)
+    if unsaved is None:
+        check_names(job.output)
+    return unsaved
 
 
 async def _cap_in_the_way(carried: Carried) -> CapReached | None:

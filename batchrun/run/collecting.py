@@ -4,6 +4,7 @@ import asyncio
 import errno
 import shutil
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,9 @@ from batchrun.video.check import ClipFacts, WarnedClipError, check_clip
 from batchrun.video.download import Download, PartFile, TooLargeError, flush, sha256_of
 from batchrun.video.place import (
     OccupiedError,
+    earlier_part_path,
     history_path,
+    holds,
     part_path,
     place,
     poster_path,
@@ -41,7 +44,7 @@ async def collect(carried: Carried) -> Ending:
     """Download, check and place the clip that is paid for."""
     part = part_path(carried.job.output, carried.attempt.attempt_id)
     try:
-        if carried.job.file_sha256 is None or not await asyncio.to_thread(_is_ready, carried.job, part):
+        if carried.job.file_sha256 is None or not await asyncio.to_thread(_is_ready, carried, part):
             await _fetch_and_check(carried, part)
         return await _place(carried, part)
     except BrokenClipError as error:
@@ -155,9 +158,12 @@ def _checked(got: PartFile, part: Path, job: Job, poster: Path) -> ClipFacts:
     return facts
 
 
-def _is_ready(job: Job, part: Path) -> bool:
+def _is_ready(carried: Carried, part: Path) -> bool:
     """An earlier run has checked the file and was stopped before or after giving it its name. Blocks."""
-    return any(path.exists() and sha256_of(path) == job.file_sha256 for path in (part, job.output))
+    job = carried.job
+    with suppress(OSError):  # no such file, as a rule
+        earlier_part_path(job.output, carried.attempt.attempt_id).replace(part)
+    return holds(part, job.file_sha256) or holds(job.output, job.file_sha256)
 
 
 async def _place(carried: Carried, part: Path) -> Ending:
@@ -173,7 +179,7 @@ async def _place_and_finish(carried: Carried, part: Path, history: Path) -> Endi
     sidecars.tell(job, trouble)
     await carried.tools.queue.finish(job)
     if carried.was_downloading:  # only then: it looks through the whole folder
-        await asyncio.to_thread(remove_parts, part)
+        await asyncio.to_thread(remove_parts, job.output, carried.attempt.attempt_id)
     carried.tell(Kind.DONE)
     return Ending.DONE
 
@@ -196,7 +202,7 @@ async def _reject(carried: Carried, error: BrokenClipError) -> Ending:
     if isinstance(error, WarnedClipError):
         kind, facts = FailureKind.WARNED_CLIP, error.facts.as_json()
     await carried.tools.queue.reject(job, kind, f"{error}; kept as {kept}", facts)
-    await asyncio.to_thread(remove_parts, part)
+    await asyncio.to_thread(remove_parts, job.output, carried.attempt.attempt_id)
     carried.tell(Kind.REJECTED, str(error))
     return Ending.REJECTED
 

@@ -11,7 +11,7 @@ from batchrun.run.tools import Tools
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
 from batchrun.video.download import Download, flush, flush_names
-from batchrun.video.place import late_path
+from batchrun.video.place import late_path, part_path
 
 
 async def collect_late(tools: Tools) -> bool:
@@ -56,7 +56,7 @@ async def _keep(tools: Tools, late: LateAttempt, prediction: Prediction) -> Path
     if not prediction.outputs:
         raise TryLaterError("late clip: the provider names no output")
     final = late_path(tools.folder, late.batch, late.key, late.attempt_id)
-    part = final.with_name(f".{final.name}.{tools.queue.run_id}.part")
+    part = part_path(final, tools.queue.run_id)
     got = await Download(tools.clock, tools.http.stream, part).fetch(prediction.outputs[0])
     try:
         await tools.decoders.run(_place, got.path, final, late.duration_s)

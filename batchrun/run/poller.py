@@ -125,6 +125,11 @@ class Poller:
         except ProviderError as error:
             self._failed(watch, error)
             return
+        except Exception as error:
+            if watch.future.done():
+                raise
+            watch.future.set_exception(error)  # a mistake of ours: this prediction's, and not every one's
+            return
         watch.failures = 0
         self.health.worked()
         if watch.future.done():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from batchrun.clock import Clock
+from batchrun.errors import BatchrunError
 from batchrun.provider.outcome import NotAllowedError
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.records import CapReached, Job
@@ -17,6 +18,7 @@ from batchrun.run.halts import ABANDONS, Halt, HaltKind, halt_of_error
 from batchrun.run.late import collect_late
 from batchrun.run.stop import Stop
 from batchrun.run.tools import Carried, Ending, Tools
+from batchrun.run.unexpected import set_aside
 from batchrun.run.worker import carry
 
 _LOOK_AGAIN_S = 1.0
@@ -70,6 +72,8 @@ class Pool:
         self.capped: dict[int, Capped] = {}
         self.endings: dict[Ending, int] = {}
         self.bought = 0
+        self.observers_error: Exception | None = None
+        """What an observer has raised, which ends the run."""
 
     # ------------------------------------------------------------------ told from outside
 
@@ -243,8 +247,9 @@ class Pool:
         if self._tools is None:
             raise RuntimeError("the pool is not running")
         self._tools.observer(Event(Kind.CLAIMED, job.batch, job.key))
+        carried = Carried(self._tools, job)
         try:
-            ending = await carry(Carried(self._tools, job))
+            ending = await self._carried(carried)
             self.endings[ending] = self.endings.get(ending, 0) + 1
             # Perhaps nobody has it now: a late answer has put it in flight and taken the lease away.
             self._paid_due |= ending in (Ending.GONE, Ending.TO_COLLECT)
@@ -252,6 +257,17 @@ class Pool:
             self._abandoned = True  # who may not ask for results cannot collect anything
             self.halt(halt_of_error(error))
             await self._queue.release(job)
+
+    async def _carried(self, carried: Carried) -> Ending:
+        """How the worker leaves the job. What ends a run on purpose does so still; a mistake of ours is its job's alone."""
+        try:
+            return await carry(carried)
+        except (BatchrunError, NotAllowedError):
+            raise
+        except Exception as error:
+            if error is self.observers_error:
+                raise
+            return await set_aside(carried, error)
 
     def _left(self, job: Job, _: "asyncio.Task[None]") -> None:
         """The worker of a job has ended, however."""

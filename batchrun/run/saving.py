@@ -38,7 +38,11 @@ class SaveGuard:
     _looked_s: dict[Path, float] = field(default_factory=dict)
 
     def halt(self, output: Path) -> Halt | None:
-        """Why a clip cannot be saved under this name; None when it can. Blocks."""
+        """Why a clip cannot be saved in this name's folder; None when it can. Blocks.
+
+        Raises:
+            OSError: the path is too long, which is the trouble of this name alone.
+        """
         folder, now_s = output.parent, self.clock.monotonic_s()
         if now_s - self._looked_s.get(folder, -_LOOK_AGAIN_S) < _LOOK_AGAIN_S:
             return None
@@ -51,6 +55,8 @@ class SaveGuard:
             flush_names(folder)
             free_bytes = shutil.disk_usage(folder).free
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise
             return Halt(HaltKind.CANNOT_SAVE, f"clips cannot be saved in {folder}: {error.strerror}; nothing is bought")
         if free_bytes < self.min_free_bytes:
             free, least = free_bytes // 1_000_000, self.min_free_bytes // 1_000_000

@@ -302,7 +302,11 @@ class Session:
     def _observing(self, pool: Pool) -> Observer:
         def observe(event: Event) -> None:
             pool.watch(event)
-            self._observer(event)
+            try:
+                self._observer(event)
+            except Exception as error:
+                pool.observers_error = error
+                raise
 
         return observe
 

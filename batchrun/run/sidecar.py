@@ -149,6 +149,6 @@ def _is_ours(path: Path) -> bool:
         return False
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("made_by") == _MADE_BY and "sidecar_version" in found

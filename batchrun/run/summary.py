@@ -19,9 +19,10 @@ from batchrun.run.pool import Capped
 from batchrun.run.starter import KEEP_BALANCE
 from batchrun.run.terms import MAX_SPEND, CapView, Result
 from batchrun.run.tools import Ending
+from batchrun.run.unexpected import UNEXPECTED
 
 SCHEMA_VERSION = 1
-_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large"})
+_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large", UNEXPECTED})
 _NOT_AGREED = "rerun_not_agreed"
 _SHOWN_PROBLEMS = 20
 
@@ -137,12 +138,20 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
                 found[_LATER, kind] += count
     if twins and not any(code is ExitCode.NEEDS_PERSON for code, _ in found):
         found[ExitCode.NEEDS_PERSON, "twin"] += twins  # what keeps it is a job of another manifest
+    _add_what_the_run_says(found, result)
+    return list(found.items())
+
+
+def _add_what_the_run_says(found: Counter[tuple[ExitCode, str]], result: Result) -> None:
+    """What a run knows beside the states of its jobs."""
+    mistakes = result.endings.get(Ending.UNEXPECTED, 0)
+    if mistakes and (ExitCode.NEEDS_PERSON, UNEXPECTED) not in found:
+        found[ExitCode.NEEDS_PERSON, UNEXPECTED] += mistakes  # the job went on all the same, or is not asked for
     unagreed = sum(plan.counts[Reason.NOT_AGREED] for plan in result.plans.values())
     if unagreed:
         found[ExitCode.NEEDS_PERSON, _NOT_AGREED] += unagreed
     if result.lost:
         found[ExitCode.NEEDS_PERSON, "output_lost"] += result.lost
-    return list(found.items())
 
 
 def exit_code(reasons: Sequence[ExitReason], result: Result) -> ExitCode:

@@ -63,6 +63,8 @@ class Ending(StrEnum):
     """Bought before under another name: in flight once more, and free for whoever collects."""
     GONE = "gone"
     """Another process has it."""
+    UNEXPECTED = "unexpected"
+    """It met an error that nobody has foreseen, and is put off."""
 
 
 class Decoders:

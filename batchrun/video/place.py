@@ -1,14 +1,18 @@
 """A finished part file gets its final name: atomically, never over a file that this queue did not write."""
 
-import glob
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from batchrun.video.download import flush, sha256_of
+
+_LONGEST_ID = 48
+"""Of an attempt and the run that gathers it, together."""
 
 
 class OccupiedError(Exception):
@@ -16,8 +20,27 @@ class OccupiedError(Exception):
 
 
 def is_foreign(final: Path, placed_sha256: str | None) -> bool:
-    """Whether something else than what this queue has put there stands under a name. Blocks."""
-    return final.exists() and (placed_sha256 is None or sha256_of(final) != placed_sha256)
+    """Whether something else than what this queue has put there stands under a name. Blocks.
+
+    Raises:
+        OSError: that cannot be told: it cannot be read, or cannot be a name here.
+    """
+    try:
+        return not _is_file(final) or placed_sha256 is None or sha256_of(final) != placed_sha256
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def holds(path: Path, sha256: str | None) -> bool:
+    """Whether these very bytes stand under a name. Blocks. Raises OSError: it cannot be read."""
+    try:
+        return _is_file(path) and sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(path.stat().st_mode)
 
 
 def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, history: Path | None) -> None:
@@ -40,11 +63,11 @@ def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, histo
     if part.exists() and sha256_of(part) != sha256:
         raise OSError(f"{part.name} is not the file that was checked")
     if final.exists():
-        standing = sha256_of(final)
+        standing = sha256_of(final) if _is_file(final) else None
         if standing == sha256:
             part.unlink(missing_ok=True)
             return
-        if standing != placed_sha256:
+        if standing is None or standing != placed_sha256:
             raise OccupiedError(f"{final} exists and was not written by this queue; move it away")
         if history is not None:
             _keep(final, history)
@@ -74,7 +97,7 @@ def replacing(final: Path) -> Iterator[TextIO]:
     Raises:
         OSError: the disk; what stood under the name is as it was.
     """
-    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+    part = final.with_name(f".batchrun-{secrets.token_hex(8)}.part")
     try:
         with part.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
             yield file
@@ -87,8 +110,21 @@ def replacing(final: Path) -> Iterator[TextIO]:
 
 
 def part_path(final: Path, attempt_id: str) -> Path:
-    """Where a clip is gathered: beside its final name, hidden, and never two attempts in one file."""
+    """Where a clip is gathered: beside its final name, hidden, never two attempts in one file, and short for any name."""
+    digest = hashlib.sha256(os.fsencode(final.name)).hexdigest()[:16]
+    return final.with_name(f".{digest}.{attempt_id}.part")
+
+
+def earlier_part_path(final: Path, attempt_id: str) -> Path:
+    """Where it was gathered before: found once more, so that no queue loses what was under way."""
     return final.with_name(f".{final.name}.{attempt_id}.part")
+
+
+def check_names(final: Path) -> None:
+    """Blocks. Raises OSError: the name, or those that a clip has on its way to it, cannot exist in the folder."""
+    for path in (final, part_path(final, "0" * _LONGEST_ID)):
+        with suppress(FileNotFoundError):
+            path.lstat()
 
 
 def history_path(folder: Path, batch: str, key: str, placed_sha256: str | None) -> Path:
@@ -96,10 +132,13 @@ def history_path(folder: Path, batch: str, key: str, placed_sha256: str | None) 
     return folder / "history" / batch / f"{key}.{(placed_sha256 or '')[:12]}.mp4"
 
 
-def remove_parts(part: Path) -> None:
-    """Remove what other runs may have left of the same attempt's download."""
-    for leftover in part.parent.glob(f"{glob.escape(part.name)}*"):
-        leftover.unlink(missing_ok=True)
+def remove_parts(final: Path, attempt_id: str) -> None:
+    """Remove what other runs may have left of the same attempt's download. Looks through the whole folder. Blocks."""
+    names = part_path(final, attempt_id).name, earlier_part_path(final, attempt_id).name
+    with os.scandir(final.parent) as found:
+        leftovers = [one.path for one in found if one.name.startswith(names)]
+    for leftover in leftovers:
+        Path(leftover).unlink(missing_ok=True)
 
 
 def quarantine_path(folder: Path, batch: str, key: str, attempt_id: str) -> Path:

@@ -140,6 +140,22 @@ ONE_PROBLEM = [
     ("version: 1\noutput: '{sku}/{id}.mp4'\n" + JOB, "2:9: output: '{sku}/{id}.mp4' has fields that do not exist"),
     ("version: 1\noutput: '{id!r}.mp4'\n" + JOB, "2:9: output: '{id!r}.mp4' has fields"),
     (
+        f"version: 1\noutput: '{{id}}-{'x' * 242}.mp4'\n" + JOB,
+        "2:9: output: the file's name has 247 bytes beside {id}; at most 245 are possible",
+    ),
+    (
+        f"version: 1\noutput: '{'ä' * 128}/{{id}}.mp4'\n" + JOB,
+        f"2:9: output: the folder '{'ä' * 20}…' has 256 bytes; at most 255 are possible",
+    ),
+    (
+        f"version: 1\noutput: '{{batch}}{'x' * 60}{{id}}.mp4'\njobs: [{{id: {'k' * 200}, image: mug.png, prompt: x}}]\n",
+        "3:13: jobs[0].id: makes with `output` a file's name of 268 bytes; at most 246 are possible",
+    ),
+    (
+        f"version: 1\noutput: '{{id}}-{{id}}/{{id}}.mp4'\njobs: [{{id: {'k' * 130}, image: mug.png, prompt: x}}]\n",
+        "3:13: jobs[0].id: makes with `output` a folder's name of 261 bytes; at most 255 are possible",
+    ),
+    (
         "version: 1\noutput: 's3://b/{id}.mp4'\n" + JOB,
         "2:9: output: 's3://b/{id}.mp4': videos are written to local folders",
     ),
@@ -186,6 +202,17 @@ def test_one_problem(folder: Path, text: str, wanted: str) -> None:
     found = problems(folder, text)
     assert len(found) == 1, found
     assert wanted in found[0]
+
+
+def test_the_longest_names_fit_as_clips_and_as_previews(folder: Path) -> None:
+    make_picture(folder / "mug.png")
+    text = (
+        f"version: 1\noutput: 'videos/{'x' * 142}{{id}}.mp4'\njobs: [{{id: {'k' * 100}, image: mug.png, prompt: x}}]\n"
+    )
+    for previews in (False, True):
+        batch = load_manifest(_written(folder, text), previews=previews)
+        name = batch.jobs[0].output.name
+        assert len(name) == (254 if previews else 246)
 
 
 def test_all_problems_at_once(folder: Path) -> None:

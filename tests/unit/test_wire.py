@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from batchrun.provider.outcome import Accepted, Progress, RefusalKind, Refused, Unknown
 from batchrun.provider.wire import (
     decode,
+    http_date_ms,
     moment_ms,
     outputs_of,
     prediction_of,
@@ -141,6 +142,53 @@ def test_outputs_in_every_shape(value: object, urls: tuple[str, ...]) -> None:
 def test_money_is_read_as_decimal() -> None:
     answer = decode(200, b'{"code": 200, "message": "", "data": {"balance": 0.1}}')
     assert answer.data["balance"] == Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1e30", "1e1000000", "1e99999999999999999999", "-1E+19", "9" * 19, "9" * 5000, "0." + "1" * 60, "1e-400"],
+)  # fmt: skip
+def test_a_number_beyond_all_bounds_is_none(number: str) -> None:
+    answer = decode(200, f'{{"code": 200, "message": "", "data": {{"balance": {number}}}}}'.encode())
+    assert answer.data is None or answer.data["balance"] is None
+
+
+@pytest.mark.parametrize("code", ["1e30", "9" * 19, "2e2", "true"])
+def test_an_envelope_needs_a_code_that_is_one(code: str) -> None:
+    """Otherwise anybody may have written it: a submit's outcome is unknown then."""
+    answer = decode(400, f'{{"code": {code}, "message": "bad", "data": null}}'.encode())
+    assert not answer.enveloped
+    assert isinstance(submit_outcome(answer, None), Unknown)
+
+
+@pytest.mark.parametrize("value", ["https://x/\ud800.mp4", "https://x/a\nb", "https://x/" + "a" * 10_000])
+def test_what_cannot_be_an_address_is_none(value: str) -> None:
+    assert outputs_of([value, "https://x/a.mp4"]) == ("https://x/a.mp4",)
+
+
+@pytest.mark.parametrize("depth", [100, 300, 400, 450, 500, 700, 900])
+def test_a_message_of_any_depth_is_a_message(depth: int) -> None:
+    data = f'{{"code": 400, "message": {"[" * depth + "]" * depth}, "data": null}}'.encode()
+    assert decode(400, data).message
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59Z"])
+def test_a_moment_beyond_all_bounds_is_none(moment: str) -> None:
+    assert moment_ms(moment) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Mon, 01 Jan 99999999999 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999",
+        "Mon, 99999999999999999999 Jan 2024 00:00:00 GMT",
+    ],
+)  # fmt: skip
+def test_a_date_beyond_all_bounds_is_none(header: str) -> None:
+    assert http_date_ms(header) is None
+    assert retry_after_s(header, 60_000) is None
 
 
 def test_nine_digits_of_a_second() -> None:

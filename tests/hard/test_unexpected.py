@@ -1,0 +1,88 @@
+"""What nobody has foreseen happens to one job: the others go on, its money is right, and the run does not end with 0."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from batchrun.provider.http import Http, RawAnswer
+from batchrun.queue.states import JobState
+from batchrun.run.events import Event, Kind
+from batchrun.run.session import Surroundings
+from batchrun.run.summary import exit_reasons
+from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
+from tests.hard.test_lost_money import rows
+from tests.run.test_session import code_of, counts
+
+
+def once(method: str, ending: str) -> Surroundings:
+    """A network layer with a bug: after the first answer to such a request it raises what nobody catches."""
+    waiting = ["bug"]
+
+    class Buggy(Http):
+        async def api(self, asked: str, path: str, **more: object) -> RawAnswer:
+            answer = await super().api(asked, path, **more)  # type: ignore[arg-type]
+            if asked == method and path.endswith(ending) and waiting:
+                waiting.clear()
+                raise KeyError(f"a bug with {'x' * 190} {KEY}\x1b[2J\ud800 in it")
+            return answer
+
+    return replace(surroundings(), connect_http=Buggy)
+
+
+@pytest.mark.parametrize(
+    ("method", "ending", "state"),
+    [("POST", "/media/uploads", "queued"), ("POST", "i2v-standard", "submitting"), ("GET", "/result", "running")],
+)
+async def test_one_job_meets_a_bug(shop: Shop, method: str, ending: str, state: str) -> None:
+    shop.add_many(3)
+    watcher = Watcher()
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher, outside=once(method, ending))
+        assert counts(result) == {"done": 2, state: 1, "total": 3}
+        assert code_of(result) == 4
+        assert [one.kind for one in exit_reasons(result, "shop.yaml")] == ["unexpected"]
+        ((key, kind, text, lease),) = rows(
+            shop, "SELECT key, failure_kind, failure_message, lease_run_id FROM jobs WHERE state <> 'done'"
+        )
+        assert (kind, lease) == ("unexpected", None)
+        assert "KeyError" in str(text)
+        assert "test_unexpected.py" in str(text)
+        (note,) = [event for event in watcher.of(Kind.NOTE) if "KeyError" in event.detail]
+        assert f"shop/{key}" in note.detail
+        for said in (note.detail, str(text)):
+            assert KEY[:8] not in said
+            assert said.isprintable()
+        result = await run_shop(shop, emulator)
+        assert (counts(result)["done"], code_of(result)) == (1, 0)
+        assert len(emulator.world.submits) == 3
+        assert emulator.world.books.billed_usd_micros == result.balance.spent_usd_micros
+
+
+async def test_a_bug_after_a_job_is_done_is_not_hidden_behind_a_zero(shop: Shop) -> None:
+    """Nothing is left to put off, and yet somebody must hear of it."""
+    shop.add("a")
+    outside = surroundings()
+    calls: list[Callable[[], str]] = [outside.new_id, outside.new_id]
+
+    def new_id() -> str:
+        if not calls:
+            raise LookupError("no more names")
+        return calls.pop()()
+
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, outside=replace(outside, new_id=new_id))
+        assert (counts(result), code_of(result)) == ({"queued": 1, "total": 1}, 4)
+        result.batches = []  # as if the job had come to its end all the same
+        assert code_of(result) == 4
+
+
+async def test_an_observer_that_raises_in_a_worker_still_ends_the_run(shop: Shop) -> None:
+    def die(_: Event) -> None:
+        raise LookupError("observed")
+
+    shop.add_many(2)
+    async with emulated() as emulator:
+        with pytest.raises(LookupError, match="observed"):
+            await run_shop(shop, emulator, watcher=Watcher(on={Kind.UPLOADED: die}))
+        assert rows(shop, "SELECT DISTINCT state, failure_kind FROM jobs") == [(JobState.QUEUED.value, None)]
