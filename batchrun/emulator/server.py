@@ -40,6 +40,10 @@ Render = Callable[[Path, Wish, Path], Sequence[str]]
 """Writes the clip of a picture, and says what of the wish it does not show."""
 
 
+class PortError(Exception):
+    """Nobody can listen on the port; the text says why."""
+
+
 @dataclass(slots=True)
 class Emulator:
     """A running emulator."""
@@ -81,6 +85,9 @@ async def serve(
         show_inputs: whether results and lists echo the inputs (the sources disagree).
         others: further accounts behind the same address, by their key: each sees its own world only. Worlds
             with a seed need one each: equal seeds make equal ids, and files are kept by id.
+
+    Raises:
+        PortError: the port cannot be had.
     """
     async with AsyncExitStack() as stack:
         folder = world.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchrun-emulator-")))
@@ -112,7 +119,10 @@ async def _listen(stack: AsyncExitStack, app: web.Application, port: int, world:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
+    try:
+        await site.start()
+    except OSError as error:
+        raise PortError(error.strerror) from error
     host, bound = runner.addresses[0][:2]
     return f"http://{host}:{bound}"
 

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from batchrun.clock import Clock, rfc3339
-from batchrun.errors import KeyRefusedError, ProviderUnavailableError, UsageError
+from batchrun.errors import AccountError, ExitCode, KeyRefusedError, ProviderUnavailableError, UsageError
 from batchrun.manifest.jobs import Checks
 from batchrun.provider.client import Client
-from batchrun.provider.outcome import NotAllowedError, NotFoundError, Prediction, ProviderError
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, Prediction, ProviderError, RefusedError
+from batchrun.provider.wire import prediction_of
 from batchrun.queue.answers import Recorded
 from batchrun.queue.records import Job, OpenSubmit, ReadyFile
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.queue.store import Queue
 from batchrun.run.evidence import SLACK_MS, Fit, fit
 from batchrun.run.first_frames import sent_picture
+from batchrun.run.halts import halt_of_error
 from batchrun.run.sweeps import open_attempt, until_ms
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
@@ -41,17 +43,27 @@ async def adopt(queue: Queue, client: Client, submit: OpenSubmit, prediction_id:
     """It is this prediction: the job goes on with it.
 
     Raises:
-        UsageError: the provider does not know it, or it cannot be the one.
-        KeyRefusedError, ProviderUnavailableError: the provider cannot be asked.
+        UsageError: it is no id, the provider does not know it or does not take it, or it cannot be the one.
+        KeyRefusedError, AccountError, ProviderUnavailableError: the provider cannot be asked.
     """
+    if prediction_of({"id": prediction_id}) is None:  # judged as the provider's own ids: it goes into an address
+        raise UsageError(
+            f"--adopt {prediction_id!r}: that is no prediction's id; one has 4 to 128 letters, digits, - and _, as the "
+            "provider's list of predictions shows it; nothing was changed"
+        )
     try:
         prediction = await client.result(prediction_id)
     except NotFoundError as error:
         raise UsageError(
             f"the provider knows no prediction {prediction_id} for this key; nothing was changed"
         ) from error
+    except RefusedError as error:
+        raise UsageError(
+            f"the provider does not take prediction {prediction_id} ({error}); look at the id again; nothing was changed"
+        ) from error
     except NotAllowedError as error:
-        raise KeyRefusedError(f"{error}; nothing was changed") from error
+        refused = AccountError if halt_of_error(error).code is ExitCode.ACCOUNT else KeyRefusedError
+        raise refused(f"{error}; nothing was changed") from error
     except ProviderError as error:
         raise ProviderUnavailableError(f"{error}; nothing was changed, try again later") from error
     _check_may_be(submit, prediction)

@@ -4,7 +4,8 @@ import os
 import struct
 from pathlib import Path
 
-_LARGEST_WALK = 10_000
+_MOST_BOXES = 10_000
+"""Of the outer ones: a clip of seconds has a handful."""
 _MAX_INDEX_BYTES = 16 * 1024**2
 """Of the `moov` box, which is read into memory and grows there: some kilobytes for clips of seconds."""
 _HEADER_BYTES = 8
@@ -31,13 +32,15 @@ def walk_boxes(path: Path) -> None:
     kinds: set[bytes] = set()
     with path.open("rb") as file:
         at = 0
-        for _ in range(_LARGEST_WALK):
+        for _ in range(_MOST_BOXES + 1):
             if at == size_bytes:
                 break
             kind, box_bytes = _box(file.read(_LONG_HEADER_BYTES), size_bytes - at, first=at == 0)
             kinds.add(kind)
             at += box_bytes
             file.seek(at, os.SEEK_SET)
+        else:
+            raise BrokenClipError(f"the file has more than {_MOST_BOXES:,} boxes: it is no clip of seconds")
     if missing := {b"ftyp", b"moov", b"mdat"} - kinds:
         raise BrokenClipError(f"the file holds no {b', '.join(sorted(missing)).decode()} box: it is not a whole MP4")
 

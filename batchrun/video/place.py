@@ -3,13 +3,14 @@
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from batchrun.video.download import flush, sha256_of
+from batchrun.video.download import flush, flush_names, sha256_of
 
 _LONGEST_ID = 48
 """Of an attempt and the run that gathers it, together."""
@@ -75,17 +76,25 @@ def place(part: Path, final: Path, sha256: str, placed_sha256: str | None, histo
 
 
 def _keep(old: Path, history: Path) -> None:
-    """A second name for the old clip; the first is taken by the new one in the next step."""
+    """A second name for the old clip; the first is taken by the new one in the next step, which a power cut may keep alone.
+
+    So the second name must be on the disk before, and those of its two folders (`history_path`), which may be new.
+    """
     history.parent.mkdir(parents=True, exist_ok=True)
-    if history.exists():
-        return
+    if not history.exists():
+        _name_also(old, history)
+    for folder in history.parents[:3]:
+        flush_names(folder)
+
+
+def _name_also(old: Path, name: Path) -> None:
     try:
-        os.link(old, history)
+        os.link(old, name)
     except OSError:  # another file system, or one without links
-        temporary = history.with_name(history.name + ".part")
-        temporary.write_bytes(old.read_bytes())
+        temporary = name.with_name(name.name + ".part")
+        shutil.copyfile(old, temporary)
         flush(temporary)
-        temporary.replace(history)
+        temporary.replace(name)
 
 
 @contextmanager

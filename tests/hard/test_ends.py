@@ -199,7 +199,7 @@ def test_frozen_processes_and_a_request_that_waits_in_line_under_an_old_lease() 
     faults = {**dict.fromkeys(lost, 0.05), Fault.SUBMIT_DROP_LATE: 0.1, Fault.TASK_FAILED: 0.15,
               Fault.TASK_UNAVAILABLE: 0.1, Fault.POLL_500: 0.1, Fault.POLL_DROP: 0.1, Fault.TICKET_500: 0.05,
               Fault.LIST_500: 0.2, Fault.REFUND_NEVER: 0.3}  # fmt: skip
-    play(
+    figures = play(
         Scenario(
             seed=1118,
             jobs=60,
@@ -213,3 +213,4 @@ def test_frozen_processes_and_a_request_that_waits_in_line_under_an_old_lease() 
             account={"refund_after_ms": 3_600_000, "list_lag_ms": 200_000, "concurrency": 5},
         )
     )
+    assert figures.violations == []

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,12 +19,18 @@ from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.server import Emulator
 from batchrun.emulator.world import Account, World
-from batchrun.errors import ExitCode, QueueError, StorageError
+from batchrun.errors import BatchrunError, ExitCode, QueueError, StorageError
+from batchrun.provider.client import API, Client
+from batchrun.provider.http import Http, RawAnswer
+from batchrun.queue.records import OpenSubmit, Revision
 from batchrun.queue.rescue import Rescue
+from batchrun.queue.states import AttemptState, JobState
+from batchrun.queue.store import Queue
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
+from batchrun.run.resolve import adopt
 from batchrun.video.check import check_clip
-from tests.conftest import Shop, Watcher, emulated, run_shop, surroundings
+from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_kill import environment
 from tests.run.test_session import code_of, counts
 
@@ -144,6 +151,57 @@ async def test_resolve_shows_what_is_open_and_adopts(shop: Shop) -> None:
             1,
         )
         assert [row[0] for row in books(shop)] == ["reserve", "unknown", "settle"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, ExitCode.USAGE, f"does not take prediction {'0' * 32} (poll: HTTP 400: no); look at the id again"),
+        (401, ExitCode.KEY, "poll: HTTP 401: no; nothing was changed"),
+        (403, ExitCode.ACCOUNT, "poll: HTTP 403: no; nothing was changed"),
+        (404, ExitCode.USAGE, "knows no prediction"),
+        (500, ExitCode.UNAVAILABLE, "try again later"),
+    ],
+)
+async def test_why_a_prediction_cannot_be_adopted(shop: Shop, status: int, code: ExitCode, said: str) -> None:
+    class SaysNo(Http):
+        async def api(self, method: str, path: str, **more: object) -> RawAnswer:
+            assert (method, path) == ("GET", f"{API}/predictions/{'0' * 32}/result")
+            return RawAnswer(status, json.dumps({"code": status, "message": "no"}).encode(), None, None)
+
+    await refuse_to_adopt(shop, SaysNo, "0" * 32, code, said)
+
+
+@pytest.mark.parametrize("typed", ["abc", "a/../../balance", "a?b=c", "ab cd", "abcd\n", "0" * 129, "äöüß"])
+async def test_what_is_no_id_is_not_asked_for(shop: Shop, typed: str) -> None:
+    class AsksNothing(Http):
+        async def api(self, method: str, path: str, **more: object) -> RawAnswer:
+            raise AssertionError(f"{method} {path} {more}")
+
+    said = f"--adopt {typed!r}: that is no prediction's id; one has 4 to 128 letters, digits, - and _"
+    await refuse_to_adopt(shop, AsksNothing, typed, ExitCode.USAGE, said)
+
+
+def open_submit() -> OpenSubmit:
+    revision = Revision(
+        revision_id=1, take=1, model="m", prompt="", negative_prompt="", guidance_hundredths=50, duration_s=5,
+        image_path=None, image_url="https://shop.example/a.png", image_sha256=None,
+    )  # fmt: skip
+    return OpenSubmit(
+        attempt_id="", state=AttemptState.UNKNOWN, submitted_ms=0, send_by_ms=0, answered_ms=None, server_ahead_ms=None,
+        image_url="", batch="shop", key="a", job_state=JobState.PARKED, message=None, revision=revision,
+    )  # fmt: skip
+
+
+async def refuse_to_adopt(shop: Shop, http: type[Http], typed: str, code: ExitCode, said: str) -> None:
+    clock = SystemClock()
+    queue = await Queue.open(shop.queue_path, clock, kind="paid", origin="https://api.example")
+    try:
+        with pytest.raises(BatchrunError, match=re.escape(said)) as caught:
+            await adopt(queue, Client(http("https://api.example", KEY, clock), clock), open_submit(), typed)
+    finally:
+        await queue.close()
+    assert caught.value.exit_code is code
 
 
 async def test_a_prediction_of_another_job_cannot_be_adopted(shop: Shop) -> None:

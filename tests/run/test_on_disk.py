@@ -27,7 +27,7 @@ class Diary:
     """Of what got a name, by the name."""
 
     def keep(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        fsync, rename = os.fsync, os.replace
+        fsync, rename, link = os.fsync, os.replace, os.link
 
         def flushed(descriptor: int) -> None:
             fsync(descriptor)
@@ -35,11 +35,19 @@ class Diary:
 
         def named_so(source: str, target: str) -> None:
             rename(source, target)
-            self.inodes[str(target)] = Path(target).stat().st_ino
-            self.lines.append(("name", str(target)))
+            self.named(target)
+
+        def linked(source: str, target: str) -> None:
+            link(source, target)
+            self.named(target)
 
         monkeypatch.setattr(os, "fsync", flushed)
         monkeypatch.setattr(os, "replace", named_so)
+        monkeypatch.setattr(os, "link", linked)
+
+    def named(self, path: str) -> None:
+        self.inodes[str(path)] = Path(path).stat().st_ino
+        self.lines.append(("name", str(path)))
 
     def connect(self) -> type[SqliteDatabase]:
         lines = self.lines
@@ -73,6 +81,36 @@ async def test_clip_and_sidecar_are_on_the_disk_before_the_queue_says_so(
     for key, commit in (("bought", "job_done"), ("copied", "job_copied")):
         diary.check(shop.output(key), commit)
         diary.check(shop.output(key).with_suffix(".json"), commit)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+async def test_the_second_name_of_an_older_clip_is_on_the_disk_before_the_first_is_taken(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    """It was paid for: a power cut that kept the rename alone would lose it."""
+    diary = Diary()
+    outside = replace(surroundings(), connect=diary.connect().open)
+    async with emulated() as emulator:
+        await run_shop(shop.add("a"), emulator)
+        old = shop.output("a").read_bytes()
+        if not links:
+            monkeypatch.setattr(os, "link", _no_links)
+        diary.keep(monkeypatch)
+        await run_shop(shop.replace("It turns", "It falls"), emulator, outside=outside)
+        assert len(emulator.world.submits) == 2
+    (kept,) = (shop.queue_path.parent / "history" / "shop").iterdir()
+    assert kept.read_bytes() == old
+    second, first = diary.lines.index(("name", str(kept))), diary.lines.index(("name", str(shop.output("a"))))
+    for folder in list(kept.parents)[:3]:  # two of them are new, so their names must be on the disk as well
+        assert ("flush", folder.stat().st_ino) in diary.lines[second:first], folder
+    assert ("flush", kept.stat().st_ino) in diary.lines[
+        : second + 1
+    ] or links  # the clip of a link is on the disk long since
+    diary.check(shop.output("a"), "job_done")
+
+
+def _no_links(source: str, target: str) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), source, None, target)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])

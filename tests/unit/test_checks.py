@@ -267,6 +267,14 @@ def test_a_cut_file_is_found_wherever_it_is_cut(checks: Checks, clip_of: Clips, 
             check_clip(tmp_path / "cut.mp4", 5, checks)
 
 
+@pytest.mark.parametrize("checks", Checks)
+def test_a_cut_file_is_found_behind_ever_so_many_boxes(checks: Checks, clip_of: Clips, tmp_path: Path) -> None:
+    file = tmp_path / "many.mp4"
+    file.write_bytes(clip_of("push").read_bytes() + 10_000 * struct.pack(">I4s", 8, b"free") + b"cut")
+    with pytest.raises(BrokenClipError, match=r"more than 10,000 boxes: it is no clip of seconds"):
+        check_clip(file, 5, checks)
+
+
 # ---------------------------------------------------------------------- what is no clip at all
 
 
