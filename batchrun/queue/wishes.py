@@ -75,7 +75,9 @@ def _redo(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
 
 
 def _cancel(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
-    """What is not bought yet is taken out; what is paid for stays."""
+    """What is not bought yet is taken out; what is paid for stays, also under a new take that nobody has bought."""
+    if (yield from ask("take_back", job_id=row["job_id"], revision_id=row["revision_id"], now_ms=now_ms)):
+        return True, f"take {row['take']} will not be bought; the clip that it has stays"
     rows = yield from ask("cancel_queued", job_id=row["job_id"], now_ms=now_ms)
     if rows:
         return True, "will not be bought; `retry` takes it back"

@@ -1,6 +1,7 @@
 """retry, redo, cancel: what a person asks of single jobs, typed once or twice."""
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 import threading
@@ -257,3 +258,25 @@ async def test_retry_of_what_failed_otherwise_does_not_free_a_clip_that_was_reje
         assert await ask(capsys, "retry", manifest, "a") == {"a": (True, "will be tried again")}
         result = await run_shop(shop, emulator)
         assert (result.bought, counts(result)["done"]) == (1, 1)
+
+
+async def test_a_new_take_that_is_cancelled_leaves_the_clip_that_there_is(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add("a").add("b")
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        old = shop.output("a").read_bytes()
+        await ask(capsys, "redo", manifest, "a")
+        taken_back = {"a": (True, "take 2 will not be bought; the clip that it has stays")}
+        assert await ask(capsys, "cancel", manifest, "a") == taken_back
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result), result.bought) == (ExitCode.DONE, {"up_to_date": 2, "total": 2}, 0)
+        assert await asyncio.to_thread(main, ["report", manifest, "--json"]) == 0
+        rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["jobs"]}
+        assert (rows["a"]["state"], rows["a"]["attempts"], rows["a"]["cost_usd"]) == ("done", 1, "0.25")
+        assert rows["a"]["sha256"] == hashlib.sha256(old).hexdigest()
+        assert await ask(capsys, "redo", manifest, "a") == {"a": (True, "take 2 will be bought")}
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), result.bought) == (ExitCode.DONE, 1)

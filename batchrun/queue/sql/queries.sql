@@ -712,6 +712,23 @@ SELECT :revision_id, job_id, take + 1, fingerprint, fp_version, model, prompt, n
     duration_s, image_url, image_sha256, :now_ms
 FROM revisions WHERE revision_id = :old_revision_id;
 
+-- A take that is not bought: the job has the one before it again, whose clip still stands under its name.
+-- name: take_back
+UPDATE jobs SET state = 'done', revision_id = p.revision_id, attempt_id = p.attempt_id, file_sha256 = p.file_sha256,
+    file_bytes = p.file_bytes, file_facts = p.file_facts, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
+    finished_ms = :now_ms, changed_ms = :now_ms, lease_run_id = NULL, rerun_by = NULL
+FROM (
+    SELECT old.revision_id, o.file_sha256, o.file_bytes, o.file_facts, (
+        SELECT a.attempt_id FROM attempts a WHERE a.job_id = old.job_id AND a.revision_id = old.revision_id
+          AND a.state = 'completed' ORDER BY a.submitted_ms DESC LIMIT 1) AS attempt_id
+    FROM revisions new
+    JOIN revisions old ON old.job_id = new.job_id AND old.fingerprint = new.fingerprint AND old.take < new.take
+    JOIN outcomes o ON o.job_id = new.job_id AND o.fingerprint = new.fingerprint AND o.verdict = 'done'
+    WHERE new.revision_id = :revision_id AND new.job_id = :job_id
+    ORDER BY old.revision_id DESC LIMIT 1) AS p
+WHERE jobs.job_id = :job_id AND jobs.revision_id = :revision_id AND jobs.state = 'queued' AND jobs.outdated = 0
+  AND jobs.placed_sha256 = p.file_sha256 RETURNING jobs.job_id;
+
 -- name: cancel_queued
 UPDATE jobs SET state = 'cancelled', finished_ms = :now_ms, changed_ms = :now_ms, lease_run_id = NULL
 WHERE job_id = :job_id AND state = 'queued' RETURNING job_id;
