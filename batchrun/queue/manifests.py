@@ -51,8 +51,16 @@ class Manifests:
         rest = incoming(intakes, self._stored_path)
         while rows := await asyncio.to_thread(next, rest, None):
             await self._access.run(partial(run_all, "add_incoming", rows))
-        about = self._stored_path(batch.path), batch.caps.campaign, batch.checks.value
+        manifest, seen = self._stored_path(batch.path), known.generation
+        about = {"manifest": manifest, "campaign": batch.caps.campaign, "checks": batch.checks.value}
+        left = await self._left_batches()
         now_ms = self._access.clock.now_ms()
         return await self._access.run(
-            lambda: swap_generation(batch.name, *about, known.generation, now_ms, self._real_text, self._run_id)
+            lambda: swap_generation(batch.name, about, seen, left, now_ms, self._real_text, self._run_id)
         )
+
+    async def _left_batches(self) -> list[int]:
+        """Those whose manifest is gone: renamed, most likely."""
+        rows = await self._access.read(lambda: ask("list_batches"))
+        paths = {row["batch_id"]: Path(self._real_text(row["manifest"])) for row in rows}
+        return await asyncio.to_thread(lambda: [batch_id for batch_id, path in paths.items() if not path.exists()])
