@@ -341,3 +341,25 @@ async def test_a_row_that_comes_back_after_its_path_was_anothers_gets_its_own_cl
         result = await run_shop(shop, emulator)
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 3)
         assert path.read_bytes() != clip
+
+
+async def test_a_clip_is_not_fetched_again_while_its_name_is_taken(shop: Shop) -> None:
+    """Rows swap their texts, and both files were edited in place: neither is replaced."""
+    shop.add("a", seed=1, prompt="It turns").add("b", seed=1, prompt="It falls")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        edit(shop.output("a"))
+        edit(shop.output("b"))
+        shop.replace("It turns", "It rises").replace("It falls", "It turns").replace("It rises", "It falls")
+        watcher = Watcher()
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), kinds(result), counts(result)["failed"]) == (
+            ExitCode.NEEDS_PERSON,
+            ["output_occupied"],
+            2,
+        )
+        assert watcher.of(Kind.DOWNLOADED) == []
+        shop.output("a").unlink()
+        shop.output("b").unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2)
