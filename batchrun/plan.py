@@ -187,7 +187,7 @@ def _after_failure(known: KnownJob, max_attempts: int, *, file_stands: bool) -> 
 
 def _missing(known: KnownJob, now_ms: int) -> Reason:
     kept = known.output_url is not None and now_ms - (known.completed_ms or 0) < RETENTION_MS
-    return Reason.OUTPUT_MISSING if kept or known.is_copy else Reason.OUTPUT_LOST
+    return Reason.OUTPUT_MISSING if kept or known.is_copy or known.handed_over else Reason.OUTPUT_LOST
 
 
 def make_plan(
@@ -203,7 +203,7 @@ def make_plan(
     plan: list[Planned] = []
     for spec in specs:
         job = known.get(spec.key)
-        file_stands = job is not None and stands(job.output)
+        file_stands = job is not None and not job.handed_over and stands(job.output)
         reason = decide(spec, job, file_stands=file_stands, now_ms=now_ms, max_attempts=max_attempts)
         if is_free and reason in (Reason.OUTPUT_MISSING, Reason.OUTPUT_LOST):
             reason = Reason.MADE_AGAIN

@@ -6,7 +6,7 @@ meanwhile; then a handful of statements move all jobs at once.
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from batchrun.errors import QueueError
 from batchrun.manifest.jobs import ID_MARK, JobSpec
 from batchrun.manifest.spool import chunks
-from batchrun.queue.script import Params, Script, ask, ask_one
+from batchrun.queue.script import Params, Row, Script, ask, ask_one
 
 
 class Move(StrEnum):
@@ -43,6 +43,10 @@ class Intake(NamedTuple):
     take: int = 1
     rerun: bool = False
     """It has a clip already, and this run may buy another one."""
+
+
+class OutputTakenError(QueueError):
+    """A job would write to a path that is another job's."""
 
 
 class StalePlanError(Exception):
@@ -111,24 +115,34 @@ def swap_generation(
     name: str,
     about: Params,
     seen_generation: int,
+    left_batches: Sequence[int],
     now_ms: int,
     real_text: Callable[[str], str],
     run_id: str,
 ) -> Script[int]:
     """Put the incoming rows in place as the batch's newest generation, with what the manifest says about the batch.
 
+    Args:
+        name: the batch's name.
+        about: its manifest (as stored), campaign, checks and caps.
+        seen_generation: what the plan has seen.
+        left_batches: other batches whose manifest is gone.
+        now_ms: the present.
+        real_text: makes a path of what is stored.
+        run_id: the run that reads.
+
     Returns:
         The batch's id.
 
     Raises:
         StalePlanError: the batch is not at `seen_generation` any more.
-        QueueError: an output path belongs to a job of another batch.
+        OutputTakenError: an output path belongs to a job that is still there.
     """
     batch_id = yield from _batch_id(name, about, now_ms)
     row = yield from ask_one("begin_generation", batch_id=batch_id, seen_generation=seen_generation, **about)
     if row is None:
         raise StalePlanError(name)
-    yield from _check_outputs_are_free(batch_id, real_text)
+    yield from _free_outputs(batch_id, str(about["manifest"]), left_batches, real_text)
     last = yield from ask_one("last_ids")
     before = {"jobs_before": last["job_id"], "revisions_before": last["revision_id"]} if last else {}
     moment = {"generation": row["generation"], "now_ms": now_ms, "run_id": run_id}
@@ -147,10 +161,24 @@ def _batch_id(name: str, about: Params, now_ms: int) -> Script[int]:
     return batch_id
 
 
-def _check_outputs_are_free(batch_id: int, real_text: Callable[[str], str]) -> Script[None]:
+def _free_outputs(
+    batch_id: int, manifest: str, left_batches: Sequence[int], real_text: Callable[[str], str]
+) -> Script[None]:
+    """Each path is one job's; who has left hands its path over. Raises OutputTakenError."""
+    if (yield from ask_one("taken_output", batch_id=batch_id)) is None:
+        return
+    yield from ask("hand_over_outputs", batch_id=batch_id, manifest=manifest, left_batches=json.dumps(left_batches))
     taken = yield from ask_one("taken_output", batch_id=batch_id)
     if taken is not None:
-        raise QueueError(
-            f"job {taken['key']!r} would write {real_text(taken['output_path'])}, which belongs to job {taken['owner']!r} of "
-            f"batch {taken['batch']!r}; put {{batch}} into `output` or give this manifest another folder"
-        )
+        raise OutputTakenError(_taken_text(taken, manifest, real_text))
+
+
+def _taken_text(taken: Row, manifest: str, real_text: Callable[[str], str]) -> str:
+    path = real_text(taken["output_path"])
+    text = f"job {taken['key']!r} of {real_text(manifest)} would write {path}, which belongs to job {taken['owner']!r}"
+    if taken["is_same_batch"]:
+        return f"{text} of the same manifest: what is bought keeps its path; give one of them another id, or change `output`"
+    return (
+        f"{text} of batch {taken['batch']!r}; if the row has moved here, run {real_text(taken['manifest'])} first, or both "
+        "together; else put {batch} into `output`, or give this manifest another folder"
+    )

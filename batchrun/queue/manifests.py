@@ -57,7 +57,13 @@ class Manifests:
             "checks": batch.checks.value,
             "caps": batch.caps.as_text,
         }
-        now_ms = self._access.clock.now_ms()
+        seen, left, now_ms = known.generation, await self._left_batches(), self._access.clock.now_ms()
         return await self._access.run(
-            lambda: swap_generation(batch.name, about, known.generation, now_ms, self._real_text, self._run_id)
+            lambda: swap_generation(batch.name, about, seen, left, now_ms, self._real_text, self._run_id)
         )
+
+    async def _left_batches(self) -> list[int]:
+        """Those whose manifest is gone: renamed, most likely."""
+        rows = await self._access.read(lambda: ask("list_batches"))
+        paths = {row["batch_id"]: Path(self._real_text(row["manifest"])) for row in rows}
+        return await asyncio.to_thread(lambda: [batch_id for batch_id, path in paths.items() if not path.exists()])

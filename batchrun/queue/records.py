@@ -213,6 +213,8 @@ class KnownJob(NamedTuple):
     """One was put under `output`, whatever has become of the job since."""
     is_copy: bool
     """The clip that it has was bought for another job."""
+    handed_over: bool
+    """It had left its manifest, and what stands under `output` is another job's by now."""
     unagreed: bool
     """It waits to get another clip beside one that it has; the run that was allowed to buy it has ended without."""
 

@@ -79,6 +79,7 @@ def known_job_of(row: Row, real_text: Callable[[str], str]) -> KnownJob:
         completed_ms=row["finished_ms"],
         has_clip=bool(row["has_clip"]),
         is_copy=bool(row["is_copy"]),
+        handed_over=bool(row["handed_over"]),
         unagreed=bool(row["unagreed"]),
     )
 

@@ -22,7 +22,7 @@ from batchrun.run.tools import Carried, Ending
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import check_clip
 from batchrun.video.download import flush, sha256_of
-from batchrun.video.place import OccupiedError, history_path, part_path, place, poster_path
+from batchrun.video.place import OccupiedError, history_path, is_foreign, part_path, place, poster_path
 
 _PAID = "paid"
 _LOOK_AGAIN_MS = 1000
@@ -64,9 +64,11 @@ async def _had_again(carried: Carried, bought: Sequence[Twin]) -> Ending | None:
 
 
 async def _fetched_again(carried: Carried) -> Ending | None:
-    """While the provider still has the clip, the job is collected like any that is paid for."""
-    tools = carried.tools
-    name = await tools.queue.twins.take_kept_clip(carried.job, tools.clock.now_ms() - RETENTION_MS)
+    """While the provider still has the clip, the job is collected like any that is paid for. Raises OccupiedError."""
+    job, tools = carried.job, carried.tools
+    if await asyncio.to_thread(is_foreign, job.output, job.placed_sha256):
+        raise OccupiedError
+    name = await tools.queue.twins.take_kept_clip(job, tools.clock.now_ms() - RETENTION_MS)
     if name is None:
         return None
     carried.tell(Kind.RELEASED, f"bought as {name}, whose file is gone: fetched again")

@@ -1,7 +1,8 @@
 """Manifests as they are read now, against the queue: planned, agreed to, and put in place."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from batchrun.clock import Clock
 from batchrun.errors import StorageError, UsageError
 from batchrun.manifest.jobs import Batch
 from batchrun.plan import Plan, Selection, intakes
-from batchrun.queue.intake import StalePlanError
+from batchrun.queue.intake import OutputTakenError, StalePlanError
 from batchrun.queue.records import KnownBatch
 from batchrun.queue.store import Queue
 from batchrun.run.consent import Rerun, agreed, asked_only
@@ -47,6 +48,27 @@ class Reading:
         """Plan them all. Raises UsageError, QueueError."""
         for batch in batches:
             self._plans[batch.name] = await self._plan(batch)
+
+    async def swap_all_in(self, batches: Sequence[Batch]) -> AsyncIterator[tuple[Batch, int, Plan]]:
+        """Put them all in place, each with its batch's id; who waits for a path of a row that moves comes after its manifest.
+
+        Raises:
+            OutputTakenError: a path belongs to a row that stays where it is.
+            StorageError: other runs keep getting in the way.
+        """
+        line, waiting = deque(batches), 0
+        while line:
+            batch = line.popleft()
+            try:
+                batch_id, plan = await self.swap_in(batch)
+            except OutputTakenError:
+                if waiting == len(line):
+                    raise
+                line.append(batch)
+                waiting += 1
+                continue
+            waiting = 0
+            yield batch, batch_id, plan
 
     async def swap_in(self, batch: Batch) -> tuple[int, Plan]:
         """Put the reading in place; plan again when another run has read the manifest meanwhile.

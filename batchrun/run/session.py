@@ -177,9 +177,8 @@ class Session:
         selection = left_of(self._options.selection, result.bought)
         reading = Reading(queue, self._clock, self._options, selection, self._asked)
         await reading.look(batches)
-        for batch in batches:
+        async for batch, batch_id, plan in reading.swap_all_in(batches):
             result.hear(batch)
-            batch_id, plan = await reading.swap_in(batch)
             result.plans[batch.name] = plan
             self._batches[batch_id] = batch
             tools.sidecars.wanted[batch_id] = batch.sidecar

@@ -207,3 +207,159 @@ async def test_a_deleted_copy_whose_twin_is_gone_too_is_fetched_again_or_needs_a
         shop.output(copy).write_bytes(data)  # from a backup
         result = await run_shop(shop, emulator)
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 1)
+
+
+def flat(shop: Shop, count: int) -> Shop:
+    """Without the batch's name in the path: whoever has the row has the file."""
+    shop.head = "output: 'videos/{id}.mp4'"
+    return shop.add_many(count)
+
+
+def other_manifest(shop: Shop, lines: list[str]) -> Path:
+    path = shop.folder / "other.yaml"
+    path.write_text(f"version: 1\n{shop.head}\nlimits: {shop.limits}\njobs:\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_a_row_that_moves_to_another_manifest_takes_its_path_along(shop: Shop, order: int) -> None:
+    flat(shop, 3)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        moved = shop.rows.pop()
+        shop.write()
+        manifests = [shop.manifest, other_manifest(shop, [moved])]
+        for _ in range(2):
+            result = await run_shop(shop, emulator, manifests=manifests[::order])
+            assert (result.problem, code_of(result), len(emulator.world.submits)) == (None, ExitCode.DONE, 3)
+        assert [dict(view.counts) for view in result.batches] == [{"done": 1}, {"done": 2}]
+        # and back again
+        shop.rows.append(moved)
+        shop.write()
+        other_manifest(shop, [moved.replace("job-02", "more").replace("It turns", "It rolls")])
+        (shop.folder / "pics" / "job-02.png").rename(shop.folder / "pics" / "more.png")
+        (shop.folder / "pics" / "job-02.png").write_bytes((shop.folder / "pics" / "more.png").read_bytes())
+        result = await run_shop(shop, emulator, manifests=manifests[::order])
+        assert (result.problem, code_of(result), len(emulator.world.submits)) == (None, ExitCode.DONE, 4)
+        result = await run_shop(shop, emulator, manifests=manifests[::order])
+        assert (result.problem, result.bought) == (None, 0)
+
+
+@pytest.mark.parametrize("how", ["file", "name"])
+async def test_a_renamed_manifest_keeps_its_paths(shop: Shop, how: str) -> None:
+    flat(shop, 3)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        before = {path: path.read_bytes() for path in (shop.folder / "videos").glob("*.mp4")}
+        manifest = shop.manifest
+        if how == "file":
+            manifest = rename(shop)
+        else:
+            shop.head += "\nname: summer"
+            shop.write()
+        result = await run_shop(shop, emulator, manifests=[manifest])
+        assert (result.problem, code_of(result), len(emulator.world.submits)) == (None, ExitCode.DONE, 3)
+        assert {path: path.read_bytes() for path in (shop.folder / "videos").glob("*.mp4")} == before
+        assert not (shop.queue_path.parent / "history").exists()
+
+
+async def test_an_id_that_changes_its_case_only_is_free(shop: Shop) -> None:
+    shop.add_many(3)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("id: job-00,", "id: JOB-00,")
+        result = await run_shop(shop, emulator)
+        assert (result.problem, code_of(result), len(emulator.world.submits)) == (None, ExitCode.DONE, 3)
+        assert shop.output("JOB-00").exists()
+        shop.replace("id: JOB-00,", "id: job-00,")
+        result = await run_shop(shop, emulator)
+        assert (result.problem, code_of(result), len(emulator.world.submits)) == (None, ExitCode.DONE, 3)
+
+
+async def test_a_new_row_under_the_path_of_one_that_left_does_not_replace_its_clip(shop: Shop) -> None:
+    flat(shop, 2)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        clip = (shop.folder / "videos" / "job-00.mp4").read_bytes()
+        moved = shop.rows.pop(0).replace("It turns", "It rolls")
+        shop.write()
+        result = await run_shop(shop, emulator, manifests=[shop.manifest, other_manifest(shop, [moved])])
+        assert (code_of(result), kinds(result), result.bought) == (ExitCode.NEEDS_PERSON, ["output_occupied"], 0)
+        assert (shop.folder / "videos" / "job-00.mp4").read_bytes() == clip
+
+
+async def test_a_path_of_a_row_that_is_still_there_is_not_handed_over(shop: Shop) -> None:
+    flat(shop, 2)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        second = other_manifest(shop, shop.rows[:1])
+        result = await run_shop(shop, emulator, manifests=[second])
+        assert code_of(result) is ExitCode.USAGE
+        assert str(result.problem) == (
+            f"job 'job-00' of {second} would write {shop.folder / 'videos' / 'job-00.mp4'}, which belongs to job 'job-00' of "
+            f"batch 'shop'; if the row has moved here, run {shop.manifest} first, or both together; else put {{batch}} into "
+            "`output`, or give this manifest another folder"
+        )
+
+
+async def test_a_path_of_another_row_of_the_same_manifest_is_said_so(shop: Shop) -> None:
+    shop.head = "output: 'videos/{id}.mp4'"
+    shop.add("x-b")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.head = "output: 'videos/x-{id}.mp4'"  # what is bought keeps its path
+        result = await run_shop(shop.add("b"), emulator)
+        assert str(result.problem) == (
+            f"job 'b' of {shop.manifest} would write {shop.folder / 'videos' / 'x-b.mp4'}, which belongs to job 'x-b' of the "
+            "same manifest: what is bought keeps its path; give one of them another id, or change `output`"
+        )
+
+
+async def test_a_row_that_comes_back_after_its_path_was_anothers_gets_its_own_clip_or_a_person(shop: Shop) -> None:
+    flat(shop, 2)
+    path = shop.folder / "videos" / "job-01.mp4"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        moved = shop.rows.pop()
+        shop.write()
+        second = other_manifest(shop, [moved])
+        await run_shop(shop, emulator, manifests=[shop.manifest, second])
+        other_manifest(shop, [moved.replace("It turns", "It rolls")])
+        await run_shop(shop, emulator, manifests=[second])
+        clip = path.read_bytes()
+        assert len(emulator.world.submits) == 3
+        shop.rows.append(moved)
+        shop.write()
+        second.unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), kinds(result), path.read_bytes()) == (
+            ExitCode.NEEDS_PERSON,
+            ["output_occupied"],
+            clip,
+        )
+        path.unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 3)
+        assert path.read_bytes() != clip
+
+
+async def test_a_clip_is_not_fetched_again_while_its_name_is_taken(shop: Shop) -> None:
+    """Rows swap their texts, and both files were edited in place: neither is replaced."""
+    shop.add("a", seed=1, prompt="It turns").add("b", seed=1, prompt="It falls")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        edit(shop.output("a"))
+        edit(shop.output("b"))
+        shop.replace("It turns", "It rises").replace("It falls", "It turns").replace("It rises", "It falls")
+        watcher = Watcher()
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), kinds(result), counts(result)["failed"]) == (
+            ExitCode.NEEDS_PERSON,
+            ["output_occupied"],
+            2,
+        )
+        assert watcher.of(Kind.DOWNLOADED) == []
+        shop.output("a").unlink()
+        shop.output("b").unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 2)

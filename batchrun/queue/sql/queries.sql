@@ -55,7 +55,7 @@ WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generatio
 -- name: known_jobs
 SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
        r.prompt, r.image_sha256, r.image_url, a.output_url, a.finished_ms, j.placed_sha256 IS NOT NULL AS has_clip,
-       a.job_id IS NULL OR a.job_id <> j.job_id AS is_copy,
+       a.job_id IS NULL OR a.job_id <> j.job_id AS is_copy, j.output_key NOT LIKE '%.mp4' AS handed_over,
        j.rerun_by IS NOT NULL AND j.rerun_by <> :run_id AND NOT EXISTS (
           SELECT 1 FROM runs l WHERE l.run_id = j.rerun_by AND l.lease_until_ms >= :now_ms) AS unagreed,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
@@ -91,9 +91,22 @@ VALUES (:move, :rerun, :job_id, :old_revision_id, :take, :key, :priority, :posit
 
 -- Whose file a path is already.
 -- name: taken_output
-SELECT i.key, i.output_path, b.name AS batch, j.key AS owner FROM incoming i
+SELECT i.key, i.output_path, b.name AS batch, b.manifest, j.key AS owner, j.batch_id = :batch_id AS is_same_batch
+FROM incoming i
 CROSS JOIN jobs j ON j.output_key = i.output_key JOIN batches b ON b.batch_id = j.batch_id
 WHERE NOT (j.batch_id = :batch_id AND j.key = i.key) ORDER BY i.place LIMIT 1;
+
+-- Jobs that have left their manifest, or whose manifest is gone (`left_batches`) or read under another name by now, hand
+-- their paths to the rows that ask for them; not while they may still put another clip there. No output has such a key.
+-- name: hand_over_outputs
+UPDATE jobs SET output_key = output_key || '#' || job_id WHERE job_id IN (
+    SELECT j.job_id FROM incoming i CROSS JOIN jobs j ON j.output_key = i.output_key
+    JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
+    WHERE j.job_id NOT IN (SELECT x.job_id FROM incoming x WHERE x.job_id IS NOT NULL)
+      AND (j.batch_id = :batch_id OR j.generation < b.generation OR b.manifest = :manifest
+           OR b.batch_id IN (SELECT value FROM json_each(:left_batches)))
+      AND (r.fingerprint = i.fingerprint
+           OR j.state NOT IN ('submitting', 'unknown', 'parked', 'running', 'downloading')));
 
 -- name: last_ids
 SELECT (SELECT coalesce(max(job_id), 0) FROM jobs) AS job_id,
@@ -141,15 +154,16 @@ FROM incoming i WHERE i.move = 'retry' AND jobs.job_id = i.job_id AND revision_i
 UPDATE jobs SET state = 'downloading', finished_ms = NULL, file_sha256 = NULL, file_bytes = NULL, file_facts = NULL,
     changed_ms = :now_ms
 FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
-  AND state = 'done' AND EXISTS (SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
+  AND state = 'done' AND jobs.output_key LIKE '%.mp4'
+  AND EXISTS (SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
 
--- Those among them that have another job's clip are copied again.
+-- Those among them that have another job's clip, or whose path was handed over, are copied again.
 -- name: recopy_jobs
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, finished_ms = NULL, file_sha256 = NULL,
     file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms
 FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
-  AND state = 'done' AND NOT EXISTS (
-    SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
+  AND state = 'done' AND (jobs.output_key NOT LIKE '%.mp4' OR NOT EXISTS (
+    SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id));
 
 -- What costs nothing follows the manifest.
 -- name: keep_jobs
@@ -158,7 +172,8 @@ UPDATE jobs SET priority = i.priority, position = i.position, tags = i.tags, gen
     price_usd_micros = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.price_usd_micros
         ELSE jobs.price_usd_micros END,
     output_path = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.output_path ELSE jobs.output_path END,
-    output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') THEN i.output_key ELSE jobs.output_key END
+    output_key = CASE WHEN state IN ('queued', 'failed', 'cancelled') OR jobs.output_path = i.output_path
+        THEN i.output_key ELSE jobs.output_key END
 FROM incoming i WHERE jobs.job_id = i.job_id;
 
 -- They have a clip already, and this run may buy another one.
