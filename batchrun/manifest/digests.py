@@ -10,6 +10,7 @@ pictures, nothing else.
 """
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from batchrun.files import open_regular
 from batchrun.manifest.catalogue import PictureRules
 from batchrun.manifest.pictures import Facts, Picture, PictureError, check_picture, facts_of, read_picture
 
@@ -63,7 +65,7 @@ class DigestCache:
 
 def _read(path: Path) -> dict[str, _Known]:
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:
             if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                 return {}
             header, body = file.readline(200), file.read(MAX_FILE_BYTES)

@@ -102,7 +102,7 @@ class Client:
             # What happened must be written down all the same: the caller records it and ends.
             body.abort()
             return Unknown("stopped before the answer came") if body.started else NotSent("stopped before it was sent")
-        return wire.submit_outcome(wire.decode(raw.status, raw.body), raw.retry_after_s)
+        return wire.submit_outcome(wire.decode(raw.status, raw.body, raw.secret), raw.retry_after_s)
 
     async def result(self, prediction_id: str) -> Prediction:
         """Where a prediction is. A failed task is an answer, not an error (`docs/get-result`).
@@ -232,14 +232,14 @@ class Client:
         return self._checked(raw, doing)
 
     def _checked(self, raw: RawAnswer, doing: str) -> wire.Answer:
-        answer = wire.decode(raw.status, raw.body)
+        answer = wire.decode(raw.status, raw.body, raw.secret)
         if not wire.is_success(answer):
             self._raise(raw, doing)
         return answer
 
     def _raise(self, raw: RawAnswer, doing: str) -> None:
         """The one table from an answer that is no success to what the caller does next."""
-        answer = wire.decode(raw.status, raw.body)
+        answer = wire.decode(raw.status, raw.body, raw.secret)
         ok = 200 <= raw.status < 300  # noqa: PLR2004
         status = answer.code if ok and answer.code is not None else raw.status
         message = f"{doing}: HTTP {raw.status}: {answer.message}"

@@ -8,7 +8,7 @@ import asyncio
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -21,6 +21,7 @@ from yarl import URL
 import batchrun
 from batchrun.clock import Clock
 from batchrun.provider.outcome import RefusedError, TryLaterError, UnsafeUrlError
+from batchrun.provider.redact import redacted
 from batchrun.provider.urls import check_follow_up, is_loopback
 from batchrun.provider.wire import http_date_ms, retry_after_s
 
@@ -43,6 +44,8 @@ class RawAnswer:
     body: bytes
     retry_after_s: float | None
     date: str | None
+    secret: str = field(default="", repr=False)
+    """What must not be read out of the body."""
 
 
 class PaidBody(BytesPayload):
@@ -198,17 +201,13 @@ class Http:
                 skip_auto_headers=("Content-Type", "User-Agent") if exact_headers else (),
             ) as response,
         ):
-            data = self._without_key(await _bounded(response.content))
+            data = await _bounded(response.content)
             wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
-            return RawAnswer(response.status, data, wait_s, response.headers.get("Date"))
+            return RawAnswer(response.status, data, wait_s, response.headers.get("Date"), self._key or "")
 
     def without_key(self, text: str) -> str:
         """A text that may hold the key, for logs and database."""
-        return text.replace(self._key, "***") if self._key else text
-
-    def _without_key(self, data: bytes) -> bytes:
-        """A server that repeats the key in an error must not bring it into logs and database."""
-        return data.replace(self._key.encode(), b"***") if self._key else data
+        return redacted(text, self._key or "")
 
     @property
     def _client(self) -> aiohttp.ClientSession:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from batchrun.provider.outcome import Accepted, Prediction, Progress, RefusalKind, Refused, SubmitOutcome, Unknown
+from batchrun.provider.redact import redacted, redacted_value
 
 _COMPLETED = frozenset({"completed", "succeeded", "success"})
 _RUNNING = frozenset({"created", "pending", "queued", "starting", "processing", "running", "in_progress"})
@@ -20,6 +21,7 @@ _TASK_CODES = frozenset({1200, 1400, 1401, 1407})
 """Codes of a request that was looked at and refused; the other 1xxx are of tasks that exist."""
 CODE_NO_CREDIT = 1407
 _SHOWN_CHARS = 300
+_MAX_EXCERPT_BYTES = 100_000
 _MAX_TEXTS = 20
 _MAX_URL_CHARS = 8192
 _MAX_NUMBER_CHARS = 40
@@ -46,12 +48,19 @@ class Answer:
         return self.code is not None
 
 
-def decode(status: int, body: bytes) -> Answer:
-    """The answer in a body, with and without envelope, or whatever a gateway sent. Numbers beyond all bounds are null."""
+def decode(status: int, body: bytes, secret: str = "") -> Answer:
+    """The answer in a body, with and without envelope, or whatever a gateway sent.
+
+    Numbers beyond all bounds are null, and no text holds the secret any more: everything that is kept or shown of an
+    answer comes from here.
+    """
     try:
-        value = json.loads(body, parse_float=_decimal, parse_int=_whole_number)
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        value = json.loads(text, parse_float=_decimal, parse_int=_whole_number)
+        if secret and (secret in text or "\\" in text):
+            value = redacted_value(value, secret)
     except (ValueError, RecursionError):
-        return Answer(status, None, _excerpt(body), None)
+        return Answer(status, None, _excerpt(body, secret), None)
     if not isinstance(value, dict):
         return Answer(status, None, "not an object", None)
     code = value.get("code")
@@ -238,8 +247,9 @@ def _dumped(value: object) -> str:
         return "nested too deeply to be shown"
 
 
-def _excerpt(body: bytes) -> str:
+def _excerpt(body: bytes, secret: str) -> str:
     if not body:
         return "empty body"
-    text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
+    whole = redacted(body[:_MAX_EXCERPT_BYTES].decode(json.detect_encoding(body), "replace"), secret)
+    text = re.sub(r"<[^>]*>|\s+", " ", whole[:2000])
     return "not JSON: " + " ".join(_text(text).split())[:120]

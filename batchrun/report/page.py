@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from batchrun import __version__
+from batchrun.files import open_regular
 from batchrun.queue.clips import ClipView
 from batchrun.queue.states import JobState
 from batchrun.report.advice import advice_on
@@ -69,7 +70,7 @@ class Head:
 def is_ours(path: Path) -> bool:
     """Whether a file is a page that this module wrote; what cannot be read is not. Blocks."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return f'name="generator" content="{GENERATOR}'.encode() in file.read(_HEAD_BYTES)
     except OSError:
         return False

@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from batchrun.clock import Clock
+from batchrun.files import open_regular
 from batchrun.provider.outcome import NotFoundError, RefusedError, TryLaterError
 
 MAX_CLIP_BYTES = 2 * 1024**3
@@ -186,6 +187,6 @@ def flush_names(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file. Blocks."""
-    with path.open("rb", buffering=0) as file:
+    """The digest of a regular file; of anything else an OSError. Blocks."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

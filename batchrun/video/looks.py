@@ -7,12 +7,14 @@ picture. This module decodes; the arithmetic is in `likeness`, the decision in `
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from batchrun.files import open_regular
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.container import opened_video
 from batchrun.video.duration import is_as_long
@@ -80,7 +82,7 @@ def look_of_picture(path: Path) -> Look:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs: judged by our own limit, before anything is decoded
-            with Image.open(path, formats=_FORMATS) as opened:
+            with BufferedReader(open_regular(path)) as file, Image.open(file, formats=_FORMATS) as opened:
                 opened.draft("RGB", (_DRAFT_PX, _DRAFT_PX))
                 if opened.width * opened.height > _MAX_PIXELS:
                     raise NoLookError(f"{path.name} has {opened.width}×{opened.height} px: too many to look at it")

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from batchrun.run import summary
 from batchrun.run.events import Kind
 from batchrun.run.stop import Stop
 from batchrun.run.summary import exit_code, exit_reasons
 from batchrun.run.terms import Result
-from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.conftest import KEY, Shop, Watcher, emulated, run_shop
 from tests.hard.tampering import Said, Tamper, tampered
 
 
@@ -111,3 +112,39 @@ async def test_an_answer_nested_deeply_is_one_jobs_trouble(shop: Shop, depth: in
         async with tampered(emulator, in_result(error=deep, inputs=deep, status="failed")) as between:
             result = await run_shop(shop, between)
         assert (counts(result), code_of(result)) == ({"failed": 1}, 3)
+
+
+def escaped(text: str) -> str:
+    return "".join(f"\\u{ord(char):04x}" for char in text)
+
+
+ECHOES = {
+    "plain": json.dumps({"code": 400, "message": f"bad key {KEY}", "data": None}).encode(),
+    "escaped": f'{{"code": 400, "message": "bad key {escaped(KEY)}", "data": null}}'.encode(),
+    "twice escaped": json.dumps({"code": 400, "message": f'{{"key": "{escaped(KEY)}"}}', "data": None}).encode(),
+    "as a name": f'{{"code": 400, "message": {{"{escaped(KEY)}": 1}}, "data": null}}'.encode(),
+    "UTF-16": json.dumps({"code": 400, "message": f"bad key {KEY}", "data": None}).encode("utf-16"),
+    "no JSON": f"bad key {escaped(KEY)}".encode(),
+    "no JSON, UTF-16": f"bad key {KEY}".encode("utf-16"),
+    "no JSON, at the cut": b"x" * (120 - len("not JSON: ") - 5) + KEY.encode(),
+    "at the cut": json.dumps({"code": 400, "message": "x" * 290 + KEY, "data": None}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", ECHOES.values(), ids=ECHOES)
+async def test_a_key_that_is_echoed_in_any_writing_is_not_kept(shop: Shop, body: bytes) -> None:
+    shop.add("a")
+    stop, watcher = Stop(), Watcher()
+    watcher.on[Kind.UNKNOWN] = lambda _: stop.ask() or stop.ask()  # what is no JSON proves nothing
+
+    def tamper(said: Said) -> Said:
+        return said._replace(status=400, body=body) if said.path.endswith("i2v-standard") else said
+
+    async with emulated() as emulator, tampered(emulator, tamper) as between:
+        result = await run_shop(shop, between, watcher=watcher, stop=stop)
+    said = [str(event) for event in watcher.events] + summary.problem_lines(result.batches)
+    assert "400" in str(said)
+    kept = b"".join(path.read_bytes() for path in shop.queue_path.parent.rglob("*") if path.is_file())
+    for part in (KEY, KEY[:8], escaped(KEY), " ".join(KEY), "\\u0077"):
+        assert part not in str(said)
+        assert part.encode() not in kept

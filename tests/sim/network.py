@@ -79,7 +79,7 @@ class SimHttp(Http):
                 raise aiohttp.ServerDisconnectedError
             await self._process.gate(f"answer.after {name}")
         wait_s = retry_after_s(more.get("Retry-After"), self._sim_clock.now_ms())
-        return RawAnswer(status, self._without_key(answer), wait_s, more.get("Date"))
+        return RawAnswer(status, answer, wait_s, more.get("Date"), self._key or "")
 
     @asynccontextmanager
     async def stream(
