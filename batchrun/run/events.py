@@ -44,7 +44,6 @@ class Kind(StrEnum):
     REJECTED = "rejected"
     LOST = "lost"
     PUT_OFF = "put_off"
-    RELEASED = "released"
     LEASE_LOST = "lease_lost"
     PLANNED = "planned"
     """The manifest is read: `count` jobs are to be worked on, for `usd_micros` at most."""
