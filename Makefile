@@ -70,5 +70,5 @@ proof: $(READY) ## Prove the promises: simulated nights, kills, crowds, frozen p
 	@$(BIN)/python -m tests.proof frozen --short-lease --hide-inputs --moments posting intent accepted --seed $(SEED)
 
 clean: ## Remove the virtual environment, caches and previews
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist videos-preview jobs/.batchrun/preview jobs/.batchrun/preview.db* jobs/.batchrun/rehearsal*
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis build dist videos-preview jobs/.batchrun/preview jobs/.batchrun/preview.db* jobs/.batchrun/rehearsal*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

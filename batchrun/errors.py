@@ -8,6 +8,7 @@
     ├── KeyRefusedError           exit 12: the key is missing or refused
     ├── AccountError              exit 7: credit or suspension
     └── ProviderUnavailableError  exit 5: run again later
+    LostLeaseError                for no person: another process has taken the job over, and its worker steps back
 
 How one job or one request ends is a value (`provider.outcome`, `run.worker`), not an exception: what escapes as another
 exception is a bug and ends the run with exit 1.

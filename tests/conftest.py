@@ -1,6 +1,5 @@
 """What the tests share: pictures, manifests, an emulator over real HTTP, and runs against it."""
 
-import asyncio
 import os
 import random
 import secrets
@@ -142,7 +141,6 @@ class Watcher:
 
     events: list[Event] = field(default_factory=list)
     on: dict[Kind, Callable[[Event], None]] = field(default_factory=dict)
-    _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)

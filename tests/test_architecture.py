@@ -67,7 +67,9 @@ def test_every_statement_is_used_and_every_used_one_exists() -> None:
     unused = {name for name in known if f'"{name}"' not in text}
     assert not unused
     asked = set(
-        re.findall(r"""(?<![_\w])(?:ask|ask_one|run_all|guarded|self\._write|self\._guarded|Call)\(\s*"(\w+)\"""", text)
+        re.findall(
+            r"""(?:(?<![_\w])(?:ask|ask_one|run_all|guarded|_noted|Call)|self\._guarded|\.write)\(\s*"(\w+)\"""", text
+        )
     )
     assert asked <= known
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchrun.emulator.faults import Fault
-from batchrun.emulator.links import Links, PlainLinks
+from batchrun.emulator.links import Links
 from batchrun.emulator.reply import (
     RefusedRequestError,
     Reply,
@@ -26,8 +26,6 @@ from batchrun.emulator.reply import (
     whole_number,
 )
 from batchrun.emulator.world import MODEL, Task, World
-
-__all__ = ["API", "Api", "Links", "PlainLinks", "Reply"]
 
 API = "/api/v3"
 _TICKET_MS = 600_000

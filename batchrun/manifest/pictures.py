@@ -7,7 +7,7 @@ import stat
 import sys
 import warnings
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from batchrun.manifest.catalogue import PictureRules
 
 _CONTENT_TYPE = {"JPEG": "image/jpeg", "PNG": "image/png"}
+_CENT = Decimal("0.01")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAME_AS = {"MPO": "JPEG"}  # what phones write: a JPEG with further pictures behind it
 
@@ -106,8 +107,11 @@ def check_picture(picture: Picture, name: str, rules: PictureRules) -> None:
         raise PictureError(f"{name} is {picture.content_type}; {' or '.join(rules.formats)} is accepted")
     if min(width_px, height_px) < rules.min_side_px:
         raise PictureError(f"{name} is {width_px}×{height_px} px; both sides must be at least {rules.min_side_px} px")
-    if Decimal(max(width_px, height_px)) / min(width_px, height_px) > rules.max_aspect:
-        raise PictureError(f"{name} is {width_px}×{height_px} px; the aspect must be between 1:2.5 and 2.5:1")
+    aspect = Decimal(max(width_px, height_px)) / min(width_px, height_px)
+    if aspect > rules.max_aspect:
+        shown = aspect.quantize(_CENT, ROUND_UP).normalize()  # up: what is too long never reads as what is accepted
+        own, most = (f"{one:f} to 1" if width_px > height_px else f"1 to {one:f}" for one in (shown, rules.max_aspect))
+        raise PictureError(f"{name} is {width_px}×{height_px} px, {own}; at most {most} is accepted")
 
 
 def _too_large(name: str, size_bytes: int, rules: PictureRules) -> str:

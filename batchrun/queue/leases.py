@@ -1,4 +1,4 @@
-"""Runs, leases and claims: who works on what. A claim is the only place that looks at an expired lease."""
+"""Runs, leases and claims: who works on what. Only a claim takes over an expired lease."""
 
 import heapq
 from collections.abc import Collection, Sequence

@@ -1,7 +1,7 @@
 """Transactions as scripts: generators that ask for named statements and get rows back.
 
-A script holds the rule once; a database adapter drives it, in its own thread (SQLite) or with awaits (PostgreSQL), and
-may put many scripts into one transaction. A script must do nothing but ask and compute: it can be run again.
+A script holds the rule once; a database adapter drives it (SQLite's does so in a thread of its own; another one could with
+awaits), and may put many scripts into one transaction. A script must do nothing but ask and compute: it can be run again.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence

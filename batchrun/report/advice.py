@@ -81,6 +81,9 @@ ADVICE: dict[str, Advice] = {
     ),
     "upload_failed": Advice("The picture could not be uploaded.", _BY_ITSELF),
     "download_failed": Advice("The clip is paid for and could not be downloaded yet.", _BY_ITSELF),
+    "too_large": Advice(
+        "The clip is larger than is accepted.", "Raise limits.max_clip_mb, then run again; it is fetched for free."
+    ),
     "stuck": Advice(
         "The provider has worked on it for unusually long.", "Nothing for now: its money is held, runs keep looking."
     ),

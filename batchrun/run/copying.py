@@ -71,7 +71,7 @@ async def _fetched_again(carried: Carried) -> Ending | None:
     name = await tools.queue.twins.take_kept_clip(job, tools.clock.now_ms() - RETENTION_MS)
     if name is None:
         return None
-    carried.tell(Kind.RELEASED, f"bought as {name}, whose file is gone: fetched again")
+    carried.tell(Kind.FETCHED_AGAIN, f"bought as {name}, whose file is gone: fetched again")
     return Ending.TO_COLLECT
 
 

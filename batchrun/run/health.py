@@ -15,8 +15,9 @@ from batchrun.provider.outcome import ProviderError, TryLaterError
 
 GIVE_UP_AFTER_S = 180.0
 _OPEN_AFTER = 5
-"""Failures in a row, and none of them younger than this part of the time after which the run gives up."""
+"""Failures in a row, at the least."""
 _OPEN_AFTER_SHARE = 1 / 18
+"""The first of them must be as old as this part of the time after which the run gives up."""
 _FIRST_PAUSE_SHARE = 1 / 36
 _LONGEST_PAUSE_SHARE = 1 / 6
 

@@ -16,8 +16,8 @@ from batchrun.run.polling import next_check_s, took_s
 from batchrun.run.retry import POLL
 
 MAX_CHECKS_A_SECOND = 200.0
-"""Of all predictions together: what 3,000 at once (the Gold level) need for 12 checks each, and two thirds of what the
-vendor's own client asks for the 300 of Silver. With more of them every pause grows by the same time."""
+"""Of all predictions together: what 3,000 at once need for 12 checks each, half as many again as the Gold level allows, and
+what the vendor's own client asks for 200. With more of them every pause grows by the same time."""
 _SPREAD = 0.1
 """Every pause is longer by a random part of it, up to this one: what began together is not asked together."""
 

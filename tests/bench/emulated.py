@@ -3,13 +3,14 @@
 import json
 import time
 
-from batchrun.emulator.api import API, Api, PlainLinks
+from batchrun.emulator.api import API, Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice
 from batchrun.emulator.latency import Latency
 from batchrun.emulator.world import MODEL, World
 from tests.bench.answers import Answer, Line, Setting
 from tests.clocks import StillClock
+from tests.links import PlainLinks
 
 
 def _answers_s(predictions: int) -> float:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from batchrun.emulator.api import Api, PlainLinks
+from batchrun.emulator.api import Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice
 from batchrun.emulator.world import Task, World
@@ -24,6 +24,7 @@ from batchrun.run.terms import Options
 from tests.bench.answers import Answer, Line, Setting
 from tests.bench.contest import list_schedule_s
 from tests.bench.polling import MEDIAN_S, SIGMA, Drawn, log_normal
+from tests.links import PlainLinks
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import Process, SimClock, SimDatabase, current, seeded_ids
 from tests.sim.network import BASE_URL, Net, SimHttp

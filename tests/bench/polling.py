@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from batchrun.emulator.api import Api, PlainLinks
+from batchrun.emulator.api import Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
@@ -19,6 +19,7 @@ from batchrun.run.health import Health
 from batchrun.run.latencies import ClipKind, Latencies
 from batchrun.run.poller import Poller
 from tests.bench.answers import Answer, Setting, Table
+from tests.links import PlainLinks
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import Process, SimClock
 from tests.sim.network import Net, SimHttp

@@ -1,8 +1,10 @@
 """What `pip install` brings is the whole package: built as a wheel, unpacked elsewhere, and used there."""
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -36,10 +38,22 @@ def test_it_carries_every_file_of_the_package_and_nothing_else(wheel: Path) -> N
     assert {".py", ".sql", ".yaml", ".html", ".css", ".js", ".typed"} <= kinds
 
 
+def test_the_source_archive_carries_what_the_readme_shows(tmp_path: Path) -> None:
+    build = BUILD.replace("wheel", "sdist")
+    built = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    with tarfile.open(tmp_path / built.stdout.splitlines()[-1]) as file:
+        carried = {name.partition("/")[2] for name in file.getnames()}
+    shown = set(re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8")))
+    assert shown
+    assert not shown - carried
+
+
 def test_it_works_where_the_sources_are_not(wheel: Path, tmp_path: Path) -> None:
     library, shop = tmp_path / "library", tmp_path / "shop"
     with zipfile.ZipFile(wheel) as file:
-        file.extractall(library)
+        file.extractall(library)  # noqa: S202  # our own wheel, built above
     make_picture(shop / "pics" / "vase.png", 3)
 
     def run(*words: str) -> str:

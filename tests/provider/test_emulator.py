@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 
 from batchrun.emulator.animate.plan import Wish
-from batchrun.emulator.api import API, Api, PlainLinks, Reply
+from batchrun.emulator.api import API, Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.distort import Distortion
 from batchrun.emulator.faults import Dice, Fault, parse_faults
 from batchrun.emulator.latency import Latency
-from batchrun.emulator.reply import RefusedRequestError
+from batchrun.emulator.reply import RefusedRequestError, Reply
 from batchrun.emulator.server import Emulator, render_at
 from batchrun.emulator.world import MODEL, Account, World
 from tests.clocks import StillClock
 from tests.conftest import KEY, emulated, make_picture
+from tests.links import PlainLinks
 
 INPUTS = {"prompt": "It turns", "image": "https://x.example/a.png", "duration": 5}
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
+import batchrun
 from batchrun.queue.failures import FailureKind
 from batchrun.queue.states import JobState
 from batchrun.report.advice import ADVICE, advice_on
@@ -129,6 +130,9 @@ def test_a_clip_that_the_manifest_left_says_so(tmp_path: Path) -> None:
 
 def test_every_failure_has_its_advice() -> None:
     assert set(FailureKind) <= set(ADVICE)
+    run = "".join(path.read_text("utf-8") for path in (Path(batchrun.__file__).parent / "run").glob("*.py"))
+    put_off = set(re.findall(r'\b(?:put_off|not_to_be_had)\([^"()]*"(\w+)"', run))
+    assert {"too_large", "disk", "stuck", "twin", "upload_failed"} <= put_off <= set(ADVICE)
     assert all(one.what.endswith(".") and one.todo.endswith((".", "!")) for one in ADVICE.values())
     assert advice_on("of_a_newer_version").what == "of a newer version"
 

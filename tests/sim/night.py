@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from batchrun.emulator.api import Api, PlainLinks
+from batchrun.emulator.api import Api
 from batchrun.emulator.books import Books
 from batchrun.emulator.faults import Dice, Fault
 from batchrun.emulator.latency import Latency
@@ -30,6 +30,7 @@ from batchrun.run.events import Event
 from batchrun.run.session import Session, Surroundings
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Options, Result
+from tests.links import PlainLinks
 from tests.sim.loop import VirtualLoop
 from tests.sim.machine import KilledError, Process, SimClock, SimDatabase, current, seeded_ids
 from tests.sim.network import BASE_URL, Net, SimHttp

@@ -1,6 +1,8 @@
 """Manifests: what is accepted, and that everything wrong is said at once, with its place."""
 
 from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from batchrun.errors import ManifestError
+from batchrun.manifest.catalogue import models
 from batchrun.manifest.output import preview_template
+from batchrun.manifest.pictures import Picture, PictureError, check_picture
 from batchrun.manifest.read import load_manifest
 from batchrun.manifest.yamltext import parse_yaml
 from tests.conftest import make_picture
@@ -271,7 +275,14 @@ def test_a_byte_order_mark_is_fine(folder: Path) -> None:
         (lambda path: path.write_bytes(b""), "not a picture that can be opened"),
         (lambda path: Image.new("RGB", (400, 400)).save(path, "GIF"), "is GIF by its content"),
         (lambda path: Image.new("RGB", (400, 299)).save(path, "PNG"), "at least 300 px"),
-        (lambda path: Image.new("RGB", (900, 300)).save(path, "PNG"), "aspect"),
+        (
+            lambda path: Image.new("RGB", (900, 300)).save(path, "PNG"),
+            "900×300 px, 3 to 1; at most 2.5 to 1 is accepted",
+        ),
+        (
+            lambda path: Image.new("RGB", (300, 751)).save(path, "PNG"),
+            "300×751 px, 1 to 2.51; at most 1 to 2.5 is accepted",
+        ),
         (lambda path: path.write_bytes(b"x" * 10_000_001), "at most 10 MB"),
     ],
 )
@@ -279,6 +290,13 @@ def test_pictures_are_judged_by_content(folder: Path, make: object, wanted: str)
     make(folder / "other.png")  # type: ignore[operator]
     found = problems(folder, "version: 1\njobs: [{image: other.png, prompt: x}]\n")
     assert wanted in found[0]
+
+
+def test_the_aspect_that_is_accepted_is_the_models() -> None:
+    rules = replace(models()["kwaivgi/kling-v1.6-i2v-standard"].picture, max_aspect=Decimal("1.75"))
+    check_picture(Picture("", 1, 700, 400, "image/png"), "a.png", rules)
+    with pytest.raises(PictureError, match=r"^a\.png is 701×400 px, 1\.76 to 1; at most 1\.75 to 1 is accepted$"):
+        check_picture(Picture("", 1, 701, 400, "image/png"), "a.png", rules)
 
 
 def test_a_jpeg_named_png_is_fine(folder: Path) -> None:

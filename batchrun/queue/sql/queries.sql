@@ -1,5 +1,4 @@
--- Every statement of the queue, each under a name. Shared by all databases; what one of them must say differently
--- stands in a file of its own beside this one.
+-- Every statement of the queue, each under a name. The migrations stand in a folder of their own beside this file.
 
 -- ---------------------------------------------------------------- identity and runs
 
@@ -317,6 +316,10 @@ UPDATE jobs SET state = 'done', file_sha256 = :sha256, file_bytes = :size_bytes,
     failure_kind = NULL, failure_message = NULL
 WHERE job_id = :job_id AND state = 'queued' AND outdated = 0 AND lease_run_id = :run_id RETURNING job_id;
 
+-- Jobs that wait for the same clip of another job may look again: something was settled.
+-- name: wake_twins
+UPDATE jobs SET not_before_ms = 0 WHERE state = 'queued' AND failure_kind = 'twin';
+
 -- ---------------------------------------------------------------- submit
 
 -- name: record_upload
@@ -467,6 +470,10 @@ UPDATE jobs SET state = 'parked', changed_ms = :now_ms, failure_kind = :kind, fa
 WHERE attempt_id = :attempt_id AND state = 'unknown'
   AND job_id = (SELECT job_id FROM attempts WHERE attempt_id = :attempt_id AND state = 'unknown') RETURNING job_id;
 
+-- Nobody could tell what became of its submit; now the prediction does.
+-- name: forget_left
+DELETE FROM outcomes WHERE job_id = :job_id AND verdict = 'left_undecided';
+
 -- Not bought again yet: it goes on with the prediction that was given up, whoever prepares to buy it just now.
 -- name: job_takes_late
 UPDATE jobs SET state = 'running', attempt_id = :attempt_id, changed_ms = :now_ms, failure_kind = NULL,
@@ -568,7 +575,7 @@ SELECT batch_id, campaign, day, run_id, max(row_id) AS last_row_id, sum(held_usd
 FROM ledger WHERE row_id > :row_id GROUP BY batch_id, campaign, day, run_id;
 
 -- name: refunds_due
-SELECT a.attempt_id, a.job_id, a.batch_id, a.prediction_id, a.price_usd_micros, a.finished_ms FROM ledger d
+SELECT a.attempt_id, a.batch_id, a.prediction_id, a.price_usd_micros, a.finished_ms FROM ledger d
 JOIN attempts a ON a.attempt_id = d.attempt_id
 WHERE d.kind = 'refund_due' AND NOT EXISTS (
     SELECT 1 FROM ledger s WHERE s.attempt_id = d.attempt_id
@@ -592,7 +599,7 @@ FROM attempts a JOIN jobs j ON j.job_id = a.job_id JOIN batches b ON b.batch_id 
 JOIN revisions r ON r.revision_id = a.revision_id
 WHERE a.state = 'late' ORDER BY a.submitted_ms;
 
--- ---------------------------------------------------------------- looks
+-- ---------------------------------------------------------------- looks: whose picture a first frame shows
 
 -- name: record_look
 INSERT INTO looks (attempt_id, picture_sha256, picture, frame) VALUES (:attempt_id, :picture_sha256, :picture, :frame)
@@ -610,10 +617,6 @@ SELECT DISTINCT r.image_sha256, j.image_path,
        (SELECT count(DISTINCT x.fingerprint) FROM revisions x WHERE x.image_sha256 = r.image_sha256) AS requests
 FROM jobs j JOIN revisions r ON r.job_id = j.job_id
 WHERE r.image_sha256 IS NOT NULL AND j.image_path IS NOT NULL;
-
--- Jobs that wait for the same clip of another job may look again: something was settled.
--- name: wake_twins
-UPDATE jobs SET not_before_ms = 0 WHERE state = 'queued' AND failure_kind = 'twin';
 
 -- ---------------------------------------------------------------- views
 
@@ -689,9 +692,6 @@ SELECT j.job_id, j.key, b.name AS batch, j.state, j.failure_kind, j.revision_id,
     j.generation = b.generation AS current, r.take, r.fingerprint
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.batch_id = :batch_id AND j.key = :key;
-
--- name: forget_left
-DELETE FROM outcomes WHERE job_id = :job_id AND verdict = 'left_undecided';
 
 -- A person allows a request once more: how it failed bars it no longer, under no name, but for the verdicts that stay.
 -- name: forget_failures
