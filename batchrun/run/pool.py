@@ -59,7 +59,7 @@ class Pool:
         self._active: dict[int, asyncio.Task[None]] = {}
         self._preparing: dict[tuple[str, str], int] = {}
         self._wake = asyncio.Event()
-        self._bought_since_cap = False
+        self._freed_since_cap = False
         self._abandoned = False
         self._said_idle = False
         self._doubtful: set[tuple[str, str]] = set()
@@ -145,8 +145,9 @@ class Pool:
         if event.kind is Kind.LATE:
             self._late_waits = True
             self._late_wake.set()
+        if event.kind in (Kind.NOT_SENT, Kind.REFUSED):  # and what is found never to have been created
+            self._freed_since_cap = True
         if event.kind is Kind.INTENT:
-            self._bought_since_cap = True
             self._preparing.pop((event.batch, event.key), None)
             self._wake.set()
 
@@ -289,9 +290,9 @@ class Pool:
 
     def _reopen_after_cap(self) -> bool:
         """A reservation that was void since the cap was reached may have made room: ask once more."""
-        if not self.capped or not self._bought_since_cap:
+        if not self.capped or not self._freed_since_cap:
             return False
-        self._bought_since_cap = False
+        self._freed_since_cap = False
         self.capped.clear()
         self._scopes = {
             batch_id: replace(scope, price_below_usd_micros=ANY_PRICE) for batch_id, scope in self._scopes.items()

@@ -140,6 +140,17 @@ async def test_every_kind_of_cap(shop: Shop, head: str, limits: str) -> None:
         assert emulator.world.books.billed_usd_micros == 500_000
 
 
+async def test_a_capped_run_ends_with_its_last_clip(shop: Shop) -> None:
+    """Nothing was given back since: to ask once more whether there is room would only wait for a turn."""
+    shop.limits = shop.limits.replace("budget: 100", "budget: 0.50")
+    shop.add_many(4)
+    watcher = Watcher()
+    async with emulated() as emulator:
+        assert code_of(await run_shop(shop, emulator, watcher=watcher)) is ExitCode.CAP_REACHED
+        assert [event.detail for event in watcher.of(Kind.NOTE)] == ["cap shop: budget of batch shop reached"]
+        assert watcher.of(Kind.WAITING) == []
+
+
 async def test_manifests_share_what_is_above_keep_balance(shop: Shop) -> None:
     shop.limits = shop.limits.replace("budget: 100", "budget: 100, keep_balance: 5")
     shop.add_many(3)
