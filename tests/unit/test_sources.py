@@ -80,6 +80,7 @@ def test_the_same_rows_give_the_same_requests_however_they_are_written(tmp_path:
             CSV.replace("Blue mug", '" Blue mug "'),
             CSV.replace(",", ";"),
             CSV.replace(",", "\t"),
+            CSV.replace(",", "|"),
             CSV.replace("\nmug", "\n\n,,\nmug"),
             CSV.rstrip("\n"),
             "sku, title, image" + CSV.removeprefix("sku,title,image"),
