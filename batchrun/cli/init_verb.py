@@ -2,17 +2,21 @@
 
 import argparse
 import csv
+import json
 import os
 from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.errors import UsageError
 from batchrun.manifest.names import check_name
+from batchrun.manifest.tables import DelimiterError, delimiter_of
 
 _TABLES = (".csv", ".tsv")
 _PICTURES = (".jpg", ".jpeg", ".png")
 _ID = ("sku", "id", "handle", "article", "product_id", "code")
 _IMAGE = ("image_url", "image", "picture", "photo", "image_link", "img", "url", "file")
+_SHORT_IMAGE = ("pic", "pics", "foto")
+"""Of these the whole name counts: `topic` is no picture."""
 _TEXT = ("title", "name", "product", "description")
 _PROMPT = ("prompt", "motion")
 _DURATION = ("duration", "duration_s", "seconds")
@@ -102,8 +106,8 @@ def _of_folder(folder: Path, target: Path) -> tuple[str, int]:
 def _of_table(path: Path, target: Path) -> tuple[str, int]:
     if path.suffix.lower() not in _TABLES:
         raise UsageError(f"{path} is neither a folder nor a .csv or .tsv file")
-    columns, count, seen = _columns(path)
-    image = _guess(columns, _IMAGE)
+    columns, count, seen, delimiter = _columns(path)
+    image = _named(columns, (*_IMAGE, *_SHORT_IMAGE)) or _guess(columns, _IMAGE)
     if image is None:
         raise UsageError(
             f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {', '.join(columns)}"
@@ -114,27 +118,43 @@ def _of_table(path: Path, target: Path) -> tuple[str, int]:
     prompt = f"{{{written}}}" if written else f"slow push in on the {{{text}}}, soft studio light"
     is_length = length is not None and seen[length] <= {"5", "10"}
     more = f'    duration: "{{{length}}}"\n' if is_length else ""
+    if delimiter:
+        more += (
+            f"    delimiter: {json.dumps(delimiter)}                      # the header holds several that it may be\n"
+        )
     source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()
     names = ", ".join(columns[:12])
     return _TABLE.format(source=source, key=key, image=image, prompt=prompt, columns=names, more=more), count
 
 
-def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]]]:
-    """The header, how many rows there may be, and each column's values, from the beginning of the file."""
+def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]], str | None]:
+    """The header, how many rows there may be, each column's values, all from the beginning of the file.
+
+    And what separates the columns, where a manifest must say it.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = file.read(_HEAD_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    first = head.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
+    delimiter, must_be_said = _delimiter(path, head.partition("\n")[0])
     rows = list(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
     columns = [name.strip() for name in rows[0]] if rows else []
     if len([name for name in columns if name]) < 2:  # noqa: PLR2004  # a picture and something to say about it
         raise UsageError(f"{path} needs a first line with the names of its columns, two at least")
     whole = rows[1:-1] if len(head) == _HEAD_BYTES else rows[1:]
     seen = {name: {row[at].strip() for row in whole if at < len(row)} for at, name in enumerate(columns)}
-    return columns, max(1, len(rows) - 1), seen
+    return columns, max(1, len(rows) - 1), seen, delimiter if must_be_said else None
+
+
+def _delimiter(path: Path, header: str) -> tuple[str, bool]:
+    """What separates the columns, and whether the manifest must say it because its reader would ask."""
+    if path.suffix.lower() == ".tsv":
+        return "\t", False
+    try:
+        return delimiter_of(header), False
+    except DelimiterError:
+        return max(",;\t|", key=header.count), True
 
 
 def _guess(columns: list[str], words: tuple[str, ...]) -> str | None:

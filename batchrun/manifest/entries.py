@@ -24,7 +24,10 @@ MAX_WARNINGS = 200
 
 
 class Entry(NamedTuple):
-    """One wished clip as written: typed, not yet held against anything. None is what was not said."""
+    """One wished clip as written: typed, not yet held against anything.
+
+    None is what was not said; an empty id, image or prompt is what is wrong, and noted already.
+    """
 
     id: str | None
     image: str
@@ -130,7 +133,7 @@ class JobMaker:
         self._guidance_hundredths = guidance_hundredths
 
     def make(self, entry: Entry, position: int, place: Place) -> JobSpec | None:
-        """The job, or None when its picture or id cannot be used. What else is wrong is only noted."""
+        """The job, or None when it has no id. What is wrong is noted, and then the job stands for no more than its id."""
         defaults = self._defaults
         prompt, negative = self._texts(entry, place)
         duration_s = entry.duration or defaults.duration or self._model.default_duration_s
@@ -139,14 +142,14 @@ class JobMaker:
         guidance_hundredths = self._guidance_hundredths
         if entry.guidance_scale is not None:
             guidance_hundredths = self._rules.guidance(place, entry.guidance_scale)
-        key = entry.id or _stem(entry.image, place)
-        if key is not None and (problem := self._output.problem_of(key)):
+        key = entry.id if entry.id is not None else _stem(entry.image, place)
+        if key and (problem := self._output.problem_of(key)):
             place.wrong("id" if entry.id else "", problem)
-        image = self._image(entry.image, place)
-        if image is None or key is None:
+        path, url, picture = self._image(entry.image, place)
+        if not key:
             return None
-        path, url, picture = image
         model, sha256 = self._model.model_id, picture.sha256 if picture else None
+        content = Content(model, prompt, negative, guidance_hundredths, duration_s, sha256, url)
         return JobSpec(
             key=key,
             position=position,
@@ -162,12 +165,12 @@ class JobMaker:
             output_pattern=self._output.text,
             price_usd_micros=self._prices.get(duration_s, 0),
             model=model,
-            fingerprint=fingerprint(Content(model, prompt, negative, guidance_hundredths, duration_s, sha256, url)),
+            fingerprint=fingerprint(content) if picture or url else "",
         )
 
     def _texts(self, entry: Entry, place: Place) -> tuple[str, str]:
         prompt, negative = normal_text(entry.prompt), self._negative
-        if not prompt:
+        if not prompt and entry.prompt:
             place.wrong("prompt", "must not be empty")
         self._rules.text(place, "prompt", prompt)
         if entry.negative_prompt is not None:
@@ -175,25 +178,31 @@ class JobMaker:
             self._rules.text(place, "negative_prompt", negative)
         return prompt, negative
 
-    def _image(self, image: str, place: Place) -> tuple[Path | None, str | None, Picture | None] | None:
+    def _image(self, image: str, place: Place) -> tuple[Path | None, str | None, Picture | None]:
+        """Its path or URL, and what is known of the file; neither of the latter where it cannot be used."""
+        if not image:
+            return None, None, None
         if _SCHEME.match(image):
-            if problem := _url_problem(image):
+            problem = _url_problem(image)
+            if problem:
                 place.wrong("image", problem)
-                return None
-            return None, image, None
+            return None, None if problem else image, None
         if "\0" in image or not _is_encodable(image):
             place.wrong("image", f"{image[:80]!r} cannot be a file's name")
-            return None
+            return None, None, None
+        name = os.path.normpath(self._folder / image)
         try:
-            path, picture = self._pictures.read(os.path.normpath(self._folder / image))
+            path, picture = self._pictures.read(name)
         except PictureError as error:
             place.wrong("image", str(error))
-            return None
+            return Path(name), None, None
         return path, None, picture
 
 
 def _stem(image: str, place: Place) -> str | None:
     """The id of a job that names none: its picture's stem."""
+    if not image:
+        return None
     try:
         return check_name(Path(urlsplit(image).path if "://" in image else image).stem)
     except ValueError as error:

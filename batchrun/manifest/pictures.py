@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from batchrun.manifest.catalogue import PictureRules
+from batchrun.manifest.whole import is_whole
 
 _CONTENT_TYPE = {"JPEG": "image/jpeg", "PNG": "image/png"}
 _CENT = Decimal("0.01")
@@ -71,13 +72,15 @@ def read_picture(path: Path, rules: PictureRules) -> tuple[Picture, Facts | None
     """The picture, and its file's facts; None when it changed while it was read.
 
     Raises:
-        PictureError: missing, not a regular file, too large, of another type, too small, too long.
+        PictureError: missing, not a regular file, too large, of another type, too small, too long, cut off.
     """
     data, facts = _read(path, rules)
     kind, width_px, height_px = _header(data, path, rules)
     digest = hashlib.sha256(data).hexdigest()
     picture = Picture(digest, len(data), width_px, height_px, sys.intern(_CONTENT_TYPE[kind]))
     check_picture(picture, path.name, rules)
+    if not is_whole(kind, data):
+        raise PictureError(f"{path.name} is cut off: its end is missing; copy it again")
     return picture, facts
 
 

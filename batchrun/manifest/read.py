@@ -1,8 +1,9 @@
 """A manifest file to a `Batch`: every problem of the whole file and its sources at once, before anything is spent."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -19,8 +20,9 @@ from batchrun.manifest.names import check_name
 from batchrun.manifest.output import output_pattern
 from batchrun.manifest.pictures import facts_of
 from batchrun.manifest.problems import Problems
+from batchrun.manifest.salvage import salvage, wrong_keys
 from batchrun.manifest.sources import Sources, Watch
-from batchrun.manifest.yamltext import Loc, Node, read_yaml
+from batchrun.manifest.yamltext import Loc, Node, Plain, read_yaml
 
 POLL_FLOOR_S = 5.0
 SETTLE_FLOOR_S = 300.0
@@ -28,6 +30,8 @@ DEFAULT_CONCURRENCY = 2
 DEFAULT_PER_MINUTE = 2
 READS = 4
 """How often a manifest is read whose files change meanwhile."""
+_JOB_STAND_INS: Mapping[str, Plain] = {"image": "-", "prompt": "-"}
+_SOURCE_STAND_INS: Mapping[str, Plain] = {"from": "-", "prompt": "-"}
 
 
 def load_manifest(path: Path, *, fast: bool = False, previews: bool = False, cache: DigestCache | None = None) -> Batch:
@@ -60,8 +64,11 @@ def load_manifest(path: Path, *, fast: bool = False, previews: bool = False, cac
 
 def _load(path: Path, watch: Watch, cache: DigestCache | None, *, fast: bool, previews: bool) -> Batch:
     shown = os.fspath(path)
-    root = read_yaml(path, shown)
+    noted: list[Problem] = []
+    root = read_yaml(path, shown, noted)
     problems = Problems(shown, root)
+    for problem in noted:
+        problems.note(problem)
     document = _document(root, problems)
     reading = _Reading(path.resolve(), document, problems, watch, previews=previews)
     limits, caps = reading.limits(fast=fast), _caps(document)
@@ -89,26 +96,41 @@ def _document(root: Node, problems: Problems) -> ManifestPart:
         document = ManifestPart.model_validate(plain)
     except ValidationError as error:
         problems.add_all(error, (), ManifestPart)
-        wrong = {str(detail["loc"][0]) for detail in error.errors()}
-        rest = {key: value for key, value in plain.items() if key not in wrong}
-        document = ManifestPart.model_validate({"jobs": [None], **rest, "version": "1"})
+        document = salvage(ManifestPart, plain, error, {"version": "1", "jobs": [None]})
     jobs = root.value.get("jobs") if isinstance(root.value, dict) else None
     nodes = jobs.value if jobs is not None and isinstance(jobs.value, list) else []
     parts = [part for at, node in enumerate(nodes) if (part := _job_part(at, node, problems))]
     return document.model_copy(update={"jobs": parts})
 
 
-def _job_part(at: int, node: Node, problems: Problems) -> tuple[int, JobPart | SourcePart] | None:
+class _EntryPart(NamedTuple):
+    """One of `jobs:` by its shape."""
+
+    at: int
+    part: JobPart | SourcePart
+    wrong: frozenset[str] = frozenset()
+    """The keys whose values are wrong or missing, which is said already: what stands for them in `part` says nothing."""
+
+
+def _job_part(at: int, node: Node, problems: Problems) -> _EntryPart | None:
     loc: Loc = ("jobs", at)
-    is_source = isinstance(node.value, dict) and "from" in node.value
+    plain = node.plain()
+    is_source = isinstance(plain, dict) and "from" in plain
     try:
-        return at, (SourcePart if is_source else JobPart).model_validate(node.plain())
+        return _EntryPart(at, (SourcePart if is_source else JobPart).model_validate(plain))
     except ValidationError as error:
         if is_source:
             problems.add_all(error, loc, SourcePart)
         else:
             problems.add_all(error, loc, JobPart, "from")
-        return None
+        if not isinstance(plain, dict):
+            return None
+        part = (
+            salvage(SourcePart, plain, error, _SOURCE_STAND_INS)
+            if is_source
+            else salvage(JobPart, plain, error, _JOB_STAND_INS)
+        )
+        return _EntryPart(at, part, wrong_keys(error))
 
 
 def _caps(document: ManifestPart) -> Caps:
@@ -188,19 +210,21 @@ class _Reading:
         )
         collected = Collected(folder, problems, self.skips)
         sources = Sources(folder, problems, collected, self.rules, maker, self.skips, self.watch)
-        for at, part in document.jobs:
+        for at, part, wrong in document.jobs:
             loc: Loc = ("jobs", at)
             if isinstance(part, SourcePart):
-                sources.read(part, loc)
+                sources.read(part, loc, wrong)
             else:
-                self._entry(part, loc, maker, collected)
+                self._entry(part, wrong, loc, maker, collected)
         jobs = collected.jobs()
         if not jobs and not problems.any:
             self._nothing_left()
         return jobs
 
-    def _entry(self, part: JobPart, loc: Loc, maker: JobMaker, collected: Collected) -> None:
+    def _entry(self, part: JobPart, wrong: frozenset[str], loc: Loc, maker: JobMaker, collected: Collected) -> None:
         entry = Entry(*(getattr(part, field) for field in Entry._fields))
+        for field in wrong & {"id", "image", "prompt"}:
+            entry = entry._replace(**{field: ""})  # type: ignore[arg-type]  # these three are text
         spec = maker.make(entry, len(collected), EntryPlace(loc, self.problems))
         if spec is not None:
             collected.begin(loc)

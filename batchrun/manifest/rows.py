@@ -11,7 +11,7 @@ from batchrun.manifest.document import JobPart, SourcePart
 from batchrun.manifest.entries import Entry, Place, Rules
 from batchrun.manifest.names import check_name
 from batchrun.manifest.problems import Problems, finding, show_path
-from batchrun.manifest.templates import Template, TemplateError, parse_template
+from batchrun.manifest.templates import Bound, Template, TemplateError, parse_template
 from batchrun.manifest.yamltext import Loc
 
 _SHOWN_COLUMNS = 30
@@ -19,21 +19,29 @@ _REMEMBERED = 10_000
 """Different values of one column whose check is not done again."""
 _TEXTS = ("id", "image", "prompt")
 _TYPED = ("duration", "guidance_scale", "priority")
+_NOTHING = Bound(lambda _: "", ())
+"""In the place of a template that is wrong."""
 
 Values = Sequence[str]
 
 
 class Templates:
-    """The templates of one `from:` entry, understood. What is wrong is noted at the template's line."""
+    """The templates of one `from:` entry, understood.
 
-    def __init__(self, part: SourcePart, loc: Loc, problems: Problems, rules: Rules) -> None:
+    What is wrong is noted at the template's line, and the rows are read without it: so their own problems are said too.
+    `wrong` are the keys of which that is so from the beginning.
+    """
+
+    def __init__(self, part: SourcePart, wrong: frozenset[str], loc: Loc, problems: Problems, rules: Rules) -> None:
         self._loc = loc
         self._problems = problems
         self._known: dict[Loc, Template] = {}
         self.part = part
-        self.is_right = True
+        self.says_id = part.id is not None or "id" in wrong
+        self.are_filters_right = not wrong & {"include", "exclude"}
+        """Whether it is known which rows are meant."""
         for field in (*_TEXTS, "negative_prompt", *_TYPED):
-            if (text := getattr(part, field)) is not None:
+            if field not in wrong and (text := getattr(part, field)) is not None:
                 self._parse((field,), text)
         for at, text in enumerate(part.tags or ()):
             self._parse(("tags", at), text)
@@ -76,7 +84,7 @@ class Templates:
         return show_path((*self._loc, field))
 
     def _wrong(self, where: Loc, message: str, *, at_key: bool = False) -> None:
-        self.is_right = False
+        self._known.pop(where, None)
         self._problems.add((*self._loc, *where), message, at_key=at_key)
 
     @property
@@ -97,13 +105,14 @@ class Templates:
 
     def check_columns(self, shown: str, columns: Sequence[str], index: Mapping[str, int]) -> None:
         """Note every column that is asked for and is not there."""
-        for where, template in self._known.items():
+        for where, template in list(self._known.items()):
             for name in dict.fromkeys(template.fields):
                 if name not in index:
                     self._wrong(where, _no_column(shown, name, columns))
         for key in ("include", "exclude"):
             for name in getattr(self.part, key):
                 if name not in index:
+                    self.are_filters_right = False
                     self._wrong((key, name), _no_column(shown, name, columns), at_key=True)
 
 
@@ -122,6 +131,8 @@ class RowReader:
         self._columns = {at: name for name, at in index.items()}
         self._bound = {field: template.bind(index) for field, template in texts.items()}
         self._needed = [(field, at) for field in _TEXTS if field in self._bound for at in self._bound[field].columns]
+        for field in _TEXTS if templates.says_id else _TEXTS[1:]:
+            self._bound.setdefault(field, _NOTHING)
         self._tags = [template.bind(index) for template in templates.tags]
         self._says_tags = part.tags is not None
         self._typed = [
@@ -142,16 +153,17 @@ class RowReader:
         bound = self._bound.get("id")
         return bound.fill(row).strip() if bound else None
 
-    def entry(self, row: Values, key: str | None, place: Place) -> Entry | None:
-        """What the row asks for. What is wrong is noted; None when nothing can be made of it."""
+    def entry(self, row: Values, key: str | None, place: Place) -> Entry:
+        """What the row asks for. What is wrong is noted."""
         holes = [(field, at) for field, at in self._needed if not row[at]]
         for field, at in holes:  # text with a hole in it is not what anybody meant to buy
             place.wrong(field, f"column {self._columns[at]!r} is empty here")
-        if key is not None and not holes:
+        if key and not holes:
             try:
                 key = check_name(key)
             except ValueError as error:
                 place.wrong("id", str(error))
+                key = ""
         typed: list[Any] = [None, None, None]
         for at, bound, read in self._typed:
             if text := bound.fill(row).strip():
@@ -159,9 +171,11 @@ class RowReader:
                 if problem:
                     place.wrong(_TYPED[at], problem)
                 typed[at] = value
-        if holes:
-            return None
         image, prompt = self._bound["image"].fill(row).strip(), self._bound["prompt"].fill(row)
+        if holes:
+            wrong = {field for field, _ in holes}
+            key = "" if "id" in wrong else key
+            image, prompt = "" if "image" in wrong else image, "" if "prompt" in wrong else prompt
         negative = self._bound["negative_prompt"].fill(row) if "negative_prompt" in self._bound else None
         return Entry(key, image, prompt, negative or None, typed[0], typed[1], typed[2], self._tags_of(row, place))
 

@@ -70,21 +70,27 @@ class Sources:
         self._skips = skips
         self._watch = watch
 
-    def read(self, part: SourcePart, loc: Loc) -> None:
-        """Every row of one entry. What is wrong with the entry, the file or a row is noted."""
-        templates = Templates(part, loc, self._problems, self._rules)
+    def read(self, part: SourcePart, loc: Loc, wrong: frozenset[str] = frozenset()) -> None:
+        """Every row of one entry. What is wrong with the entry, the file or a row is noted, but the keys in `wrong`."""
+        templates = Templates(part, wrong, loc, self._problems, self._rules)
         suffix = PurePath(part.source).suffix.lower()
         is_table = suffix in (*_CSV, *_JSON)
-        if problem := _misuse(part, suffix, is_table=is_table):
-            templates.wrong(*problem)
-        elif is_table:
-            self._table(templates, suffix)
+        if "from" in wrong:
+            return
+        if problem := _no_source(part.source, is_table=is_table):
+            templates.wrong("from", problem)
+            return
+        for field, message in _misuses(part, suffix, is_table=is_table):
+            if field not in wrong:
+                templates.wrong(field, message)
+        if is_table:
+            self._table(templates, suffix, can_split="delimiter" not in wrong)
         else:
             self._pictures(templates)
 
     # ------------------------------------------------------------------ tables
 
-    def _table(self, templates: Templates, suffix: str) -> None:
+    def _table(self, templates: Templates, suffix: str, *, can_split: bool) -> None:
         source = templates.part.source
         shown = beside(self._problems.file, source)
         path = self._folder / source
@@ -97,7 +103,8 @@ class Sources:
         with file:
             self._watch.add(path, shown, facts_of_open(file))
             try:
-                self._read_table(file, suffix, shown, templates)
+                if can_split:
+                    self._read_table(file, suffix, shown, templates)
             except TableError as error:
                 self._problems.note(Problem(shown, error.line, error.column, "", str(error)))
             except DelimiterError as error:
@@ -106,7 +113,7 @@ class Sources:
     def _read_table(self, file: BinaryIO, suffix: str, shown: str, templates: Templates) -> None:
         table = _table_of(file, suffix, templates)
         templates.check_columns(shown, table.columns, table.index)
-        if templates.is_right:
+        if templates.are_filters_right:
             rows = ((shown, line, row) for line, row in table.rows())
             self._rows(RowReader(templates, table.index), rows, shown, templates)
 
@@ -125,7 +132,7 @@ class Sources:
         templates.take_image(_PATH)
         index = {name: at for at, name in enumerate((*_PICTURE_FIELDS, _PATH))}
         templates.check_columns(repr(source), _PICTURE_FIELDS, index)
-        if templates.is_right:
+        if templates.are_filters_right:
             rows = ((beside(self._problems.file, path), 0, _picture_row(path)) for path in paths)
             self._rows(RowReader(templates, index), rows, beside(self._problems.file, source), templates)
 
@@ -156,31 +163,34 @@ class Sources:
         key = reader.key(row)
         place.move(line, key, file)
         entry = reader.entry(row, key, place)
-        if entry is None:
-            return
         spec = self._maker.make(entry, len(self._collected), place)
-        if spec is not None and not place.is_wrong:
+        # A row that is wrong is left out, or the whole manifest is refused: then it is looked at for its id alone.
+        if spec is not None and not (place.is_wrong and self._skips):
             self._collected.add(spec, line)
 
 
-def _misuse(part: SourcePart, suffix: str, *, is_table: bool) -> tuple[str, str] | None:
-    """The key that does not go with the kind of source, and what to do."""
-    if "\0" in part.source:
-        return "from", "cannot be a path"
-    if not is_table and not is_pattern(part.source):
-        return "from", (
-            f"{part.source!r} is neither a table (.csv, .tsv, .jsonl, .ndjson) nor a pattern of pictures such as "
+def _no_source(source: str, *, is_table: bool) -> str | None:
+    """Why nobody can tell what is meant."""
+    if "\0" in source:
+        return "cannot be a path"
+    if not is_table and not is_pattern(source):
+        return (
+            f"{source!r} is neither a table (.csv, .tsv, .jsonl, .ndjson) nor a pattern of pictures such as "
             "images/*.png; one picture is written as `image:` without `from:`"
         )
-    if is_table and ("*" in part.source or "?" in part.source):
-        return "from", f"{part.source!r}: a pattern stands for pictures; write an entry for each table"
-    if is_table and part.image is None:
-        return "image", 'is missing; say which column holds the picture, such as image: "{image_url}"'
-    if not is_table and part.image is not None:
-        return "image", "does not go with a pattern: the files that it matches are the pictures; take `image:` out"
-    if part.delimiter is not None and suffix not in _CSV:
-        return "delimiter", "goes with .csv and .tsv only; take it out"
+    if is_table and ("*" in source or "?" in source):
+        return f"{source!r}: a pattern stands for pictures; write an entry for each table"
     return None
+
+
+def _misuses(part: SourcePart, suffix: str, *, is_table: bool) -> Iterator[tuple[str, str]]:
+    """The keys that do not go with the kind of source, and what to do."""
+    if is_table and part.image is None:
+        yield "image", 'is missing; say which column holds the picture, such as image: "{image_url}"'
+    if not is_table and part.image is not None:
+        yield "image", "does not go with a pattern: the files that it matches are the pictures; take `image:` out"
+    if part.delimiter is not None and suffix not in _CSV:
+        yield "delimiter", "goes with .csv and .tsv only; take it out"
 
 
 class _SourceError(Exception):

@@ -19,7 +19,7 @@ MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 2_000
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_GUESSED = (",", ";", "\t")
+_GUESSED = (",", ";", "\t", "|")
 
 
 class TableError(Exception):
@@ -114,7 +114,7 @@ class CsvTable:
     def __init__(self, file: BinaryIO, delimiter: str | None) -> None:
         lines = _lines(file)
         first = next(lines, "")
-        self._reader = csv.reader(_again(first, lines), delimiter=delimiter or _delimiter(first), strict=True)
+        self._reader = csv.reader(_again(first, lines), delimiter=delimiter or delimiter_of(first), strict=True)
         header = next(self._rows(), None)
         if header is None or not any(name.strip() for name in header[1]):
             raise TableError(1, "is empty; the first line names the columns")
@@ -152,8 +152,12 @@ def _again(first: str, rest: Iterable[str]) -> Iterator[str]:
     yield from rest
 
 
-def _delimiter(header: str) -> str:
-    """What separates the names of the header; a header of one column has none, and any will do."""
+def delimiter_of(header: str) -> str:
+    """What separates the names of the header; a header of one column has none, and any will do.
+
+    Raises:
+        DelimiterError: it may be one or another.
+    """
     bare = re.sub(r'"[^"]*"?', "", header)
     found = [mark for mark in _GUESSED if mark in bare]
     if len(found) > 1:

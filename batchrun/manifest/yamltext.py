@@ -73,13 +73,18 @@ class Node:
         return parent.keys.get(str(loc[-1]), (parent.line, parent.column))
 
 
-def read_yaml(path: Path, shown: str) -> Node:
+def read_yaml(path: Path, shown: str, noted: list[Problem] | None = None) -> Node:
     """The mapping that the file holds.
+
+    Args:
+        path: the file.
+        shown: what messages call it.
+        noted: takes what one can read past (duplicate keys, of which the first counts, and tags) instead of raising it.
 
     Raises:
         ManifestError: unreadable, too large, not UTF-8, not YAML, duplicate keys, tags, bombs; with positions.
     """
-    return parse_yaml(_read_text(path, shown), shown)
+    return parse_yaml(_read_text(path, shown), shown, noted)
 
 
 def _read_text(path: Path, shown: str) -> str:
@@ -101,9 +106,21 @@ def _read_text(path: Path, shown: str) -> str:
         ) from error
 
 
-def parse_yaml(text: str, shown: str) -> Node:
-    """The mapping in `text`; `shown` names the file in messages. Raises as `read_yaml`."""
+def parse_yaml(text: str, shown: str, noted: list[Problem] | None = None) -> Node:
+    """The mapping in `text`. Arguments and errors as of `read_yaml`."""
     builder = _Builder(shown)
+    try:
+        root = _parse(text, shown, builder)
+    except ManifestError as error:
+        raise ManifestError([*builder.problems, *error.problems]) from error
+    if noted is not None:
+        noted += builder.problems
+    elif builder.problems:
+        raise ManifestError(builder.problems)
+    return root
+
+
+def _parse(text: str, shown: str, builder: "_Builder") -> Node:
     try:
         root = builder.document(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
@@ -114,8 +131,6 @@ def parse_yaml(text: str, shown: str) -> Node:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise _one(shown, line, column, f"character U+{_code(error.character):04X} is not allowed in YAML") from error
-    if builder.problems:
-        raise ManifestError(builder.problems)
     if not isinstance(root.value, dict):
         raise _one(shown, root.line, root.column, "a manifest is a mapping that starts with `version: 1`")
     return root

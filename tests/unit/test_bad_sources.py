@@ -319,7 +319,7 @@ def test_a_bad_line_of_json(folder: Path, line: str, wanted: str) -> None:
 
 
 def test_a_key_that_no_object_has_is_a_mistake_of_the_template(folder: Path) -> None:
-    (folder / "p.jsonl").write_text(f"{json.dumps(JSON_ROW)}\n" * 3)
+    (folder / "p.jsonl").write_text("".join(json.dumps(JSON_ROW | {"sku": sku}) + "\n" for sku in "abc"))
     problems = found(folder, "version: 1\njobs:\n" + entry(source="p.jsonl", tags="{colour}"))
     assert problems == ["shop.yaml:7:11: jobs[0].tags[0]: p.jsonl has no column 'colour'; columns: sku, title, image"]
 

@@ -188,7 +188,7 @@ ONE_PROBLEM = [
     ("version: 1\nversion: 1\n" + JOB, "2:1: : key 'version' stands here a second time; the first is in line 1"),
     ("version: 1\njobs: [\n", "is not YAML here"),
     (
-        "version: 1\njobs: !!python/object:os.system [x]\n",
+        "version: 1\njobs: !!python/object:os.system [{image: mug.png, prompt: x}]\n",
         "tag tag:yaml.org,2002:python/object:os.system is not allowed",
     ),
     ("- a\n", "1:1: : a manifest is a mapping"),
@@ -234,7 +234,7 @@ jobs:
 
 
 def test_at_most_200_problems_are_listed_and_the_rest_counted(folder: Path) -> None:
-    text = "version: 1\njobs:\n" + "  - {image: nope.png, prompt: x}\n" * 250
+    text = "version: 1\njobs:\n" + "".join(f"  - {{id: a{n}, image: nope.png, prompt: x}}\n" for n in range(250))
     with pytest.raises(ManifestError) as caught:
         load(folder, text)
     assert len(caught.value.problems) == 200

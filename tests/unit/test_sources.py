@@ -80,6 +80,7 @@ def test_the_same_rows_give_the_same_requests_however_they_are_written(tmp_path:
             CSV.replace("Blue mug", '" Blue mug "'),
             CSV.replace(",", ";"),
             CSV.replace(",", "\t"),
+            CSV.replace(",", "|"),
             CSV.replace("\nmug", "\n\n,,\nmug"),
             CSV.rstrip("\n"),
             "sku, title, image" + CSV.removeprefix("sku,title,image"),
@@ -194,6 +195,7 @@ WITH_S = ENTRY + '    duration: "{s}"\n'
 
 def test_one_bad_row_refuses_everything_unless_it_may_be_skipped(tmp_path: Path) -> None:
     assert wrong(tmp_path, WITH_S, p_csv=HALF_BAD) == [
+        "p.csv:3 (b): duration: 7 s is not on offer; accepted: 5 or 10",
         "p.csv:3 (b): prompt: column 'title' is empty here",
         "p.csv:5: has 2 fields, but the header names 4 columns",
         "p.csv:6 (a/b): duration: 'x' is not a whole number",
@@ -202,7 +204,7 @@ def test_one_bad_row_refuses_everything_unless_it_may_be_skipped(tmp_path: Path)
     batch = load(tmp_path, WITH_S, "on_invalid: skip\n", p_csv=HALF_BAD)
     assert keys(batch) == ["a", "c"]
     assert [job.position for job in batch.jobs] == [0, 1]
-    assert (batch.skipped.count, [problem.line for problem in batch.skipped.problems]) == (3, [3, 5, 6, 6])
+    assert (batch.skipped.count, [problem.line for problem in batch.skipped.problems]) == (3, [3, 3, 5, 6, 6])
 
 
 def test_what_is_wrong_outside_of_rows_is_never_skipped(tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_what_is_wrong_outside_of_rows_is_never_skipped(tmp_path: Path) -> None:
 
 
 def test_nothing_but_bad_rows_is_refused(tmp_path: Path) -> None:
-    found = wrong(tmp_path, ENTRY, "on_invalid: skip\n", p_csv="sku,title,image\na,,b\n")
+    found = wrong(tmp_path, ENTRY, "on_invalid: skip\n", p_csv=f"sku,title,image\na,,{URL}\n")
     assert found == [
         "p.csv:2 (a): prompt: column 'title' is empty here",
         "shop.yaml:4:3: jobs: gives no job: every row is wrong",
@@ -280,7 +282,7 @@ def test_warnings_are_bounded(tmp_path: Path) -> None:
 def test_a_file_beside_a_relative_manifest_is_shown_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jobs").mkdir()
     write(tmp_path / "jobs", ENTRY.replace("p.csv", "../p.csv"))
-    (tmp_path / "p.csv").write_text("sku,title,image\na,,b\n")
+    (tmp_path / "p.csv").write_text(f"sku,title,image\na,,{URL}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ManifestError, match=r"^p\.csv:2 \(a\): prompt: column"):
         load_manifest(Path("jobs/shop.yaml"))
