@@ -328,7 +328,11 @@ PICTURES: list[tuple[str, Callable[[Path], object], str]] = [
     ("text.png", lambda path: path.write_text("hello"), "image: text.png is not a picture that can be opened"),
     ("gif.png", lambda path: Image.new("RGB", (400, 400)).save(path, "GIF"), "image: gif.png is GIF by its content"),
     ("small.png", lambda path: make_picture(path, size=(299, 400)), "image: small.png is 299×400 px"),
-    ("long.png", lambda path: make_picture(path, size=(1000, 300)), "image: long.png is 1000×300 px, 3.34 to 1; at most 2.5 to 1"),
+    (
+        "long.png",
+        lambda path: make_picture(path, size=(1000, 300)),
+        "image: long.png is 1000×300 px, 3.34 to 1; at most 2.5 to 1",
+    ),
     ("large.png", lambda path: path.write_bytes(b"x" * 10_000_001), "image: large.png has 10.0 MB"),
     ("CON.png", make_picture, "has no id, and its picture's name cannot be one: 'CON' is a device name"),
     ("a|b.png", make_picture, "has no id, and its picture's name cannot be one: 'a|b' holds '|'"),

@@ -248,13 +248,19 @@ def test_a_byte_order_mark_is_fine(folder: Path) -> None:
         (lambda path: path.write_bytes(b""), "not a picture that can be opened"),
         (lambda path: Image.new("RGB", (400, 400)).save(path, "GIF"), "is GIF by its content"),
         (lambda path: Image.new("RGB", (400, 299)).save(path, "PNG"), "at least 300 px"),
-        (lambda path: Image.new("RGB", (900, 300)).save(path, "PNG"), "900×300 px, 3 to 1; at most 2.5 to 1 is accepted"),
-        (lambda path: Image.new("RGB", (300, 751)).save(path, "PNG"), "300×751 px, 1 to 2.51; at most 1 to 2.5 is accepted"),
+        (
+            lambda path: Image.new("RGB", (900, 300)).save(path, "PNG"),
+            "900×300 px, 3 to 1; at most 2.5 to 1 is accepted",
+        ),
+        (
+            lambda path: Image.new("RGB", (300, 751)).save(path, "PNG"),
+            "300×751 px, 1 to 2.51; at most 1 to 2.5 is accepted",
+        ),
         (lambda path: path.write_bytes(b"x" * 10_000_001), "at most 10 MB"),
     ],
 )
 def test_pictures_are_judged_by_content(folder: Path, make: object, wanted: str) -> None:
-    make(folder / "other.png")  # type: ignore[operator]
+    make(folder / "other.png")  # type: ignore[operator]  # a function of the path
     found = problems(folder, "version: 1\njobs: [{image: other.png, prompt: x}]\n")
     assert wanted in found[0]
 
