@@ -124,7 +124,7 @@ async def emulated(
         folder=folder,
         seed=seed,
     )
-    async with serve(world, key=KEY, render_clip=render_at(area_px, distortion), **server) as emulator:  # type: ignore[arg-type]
+    async with serve(world, key=KEY, render_clip=render_at(area_px, distortion), **server) as emulator:  # type: ignore[arg-type]  # options by their names
         yield emulator
 
 
@@ -186,7 +186,7 @@ async def run_shop(
         grace_s=20,
     )
     session = Session(
-        replace(chosen, **options),  # type: ignore[arg-type]
+        replace(chosen, **options),  # type: ignore[arg-type]  # options by their names
         lambda: [load_manifest(path, fast=True) for path in paths],
         outside or surroundings(),
         stop=stop or Stop(),

@@ -48,7 +48,7 @@ def script(shell: str) -> str:
     verb_module("run").add_arguments(run)
     for action in run._actions:  # noqa: SLF001  # argparse has no other way to copy options
         if action.option_strings:
-            parser._add_action(action)  # noqa: SLF001
+            parser._add_action(action)  # noqa: SLF001  # the same
     verbs = add_verbs(parser, VERBS)
     for one in (parser, *verbs.choices.values()):  # type: ignore[union-attr]  # of subparsers: a mapping
         _complete_files(one)

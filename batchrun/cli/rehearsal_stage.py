@@ -147,9 +147,9 @@ def account_of(
         folder: of its files.
     """
     from batchrun.emulator.books import Books  # noqa: PLC0415  # a paid run does not need the emulator
-    from batchrun.emulator.faults import Dice  # noqa: PLC0415
-    from batchrun.emulator.latency import Latency  # noqa: PLC0415
-    from batchrun.emulator.world import Account, World  # noqa: PLC0415
+    from batchrun.emulator.faults import Dice  # noqa: PLC0415  # the same
+    from batchrun.emulator.latency import Latency  # noqa: PLC0415  # the same
+    from batchrun.emulator.world import Account, World  # noqa: PLC0415  # the same
 
     account = Account(refund_after_ms=_REFUND_MS)
     if tier is not None:

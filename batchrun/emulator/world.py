@@ -143,7 +143,7 @@ class World:
     _recent: deque[int] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self._chance = random.Random(self.seed) if self.seed is not None else random.SystemRandom()  # noqa: S311
+        self._chance = random.Random(self.seed) if self.seed is not None else random.SystemRandom()  # noqa: S311  # a seed plays the same again
         if self.folder is not None:
             self._read_back()
 

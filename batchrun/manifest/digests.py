@@ -90,7 +90,7 @@ def _write(path: Path, known: Iterable[tuple[str, _Known]]) -> None:
             file.write(_header(body) + body)
         os.replace(part, path)  # noqa: PTH105  # both are plain text here
     except BaseException:
-        os.unlink(part)  # noqa: PTH108
+        os.unlink(part)  # noqa: PTH108  # plain text, as above
         raise
 
 

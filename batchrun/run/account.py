@@ -7,18 +7,18 @@ from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError
 from batchrun.queue.records import Identity
 from batchrun.queue.store import Queue
+from batchrun.run.evidence import OLDEST_MS
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 
 _FRESH_MS = 5 * 60_000
 """A prediction may be answered with 404 for so long after its submit."""
-_RECENT_MS = 6 * 86_400_000
 _ASKED = 3
 _LOOKS = 10
 
 
 async def other_account(queue: Queue, client: Client, clock: Clock) -> Halt | None:
     """A halt when no recent prediction of the queue is visible to this key at all; None when one is, or nobody knows."""
-    since_ms, until_ms = clock.now_ms() - _RECENT_MS, clock.now_ms()
+    since_ms, until_ms = clock.now_ms() - OLDEST_MS, clock.now_ms()
     recent = await queue.doubts.recent_predictions(since_ms, until_ms, _ASKED)
     if not recent:
         return None
@@ -48,10 +48,10 @@ async def _sees_one(client: Client, recent: list[str]) -> bool:
 
 async def _lists_one(queue: Queue, client: Client, now_ms: int) -> bool:
     """Whether the newest page of the list shows one of ours. A list that cannot be read decides nothing."""
-    ours = await queue.doubts.predictions_since(now_ms - _RECENT_MS)
+    ours = await queue.doubts.predictions_since(now_ms - OLDEST_MS)
     ahead_ms = client.server_ahead_ms or 0
     try:
-        async with aclosing(client.listed(None, now_ms + ahead_ms - _RECENT_MS, now_ms + ahead_ms)) as pages:
+        async with aclosing(client.listed(None, now_ms + ahead_ms - OLDEST_MS, now_ms + ahead_ms)) as pages:
             newest = await anext(pages)
     except ProviderError:
         return True

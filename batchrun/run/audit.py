@@ -13,6 +13,7 @@ from batchrun.queue.doubts import WATCH_MS
 from batchrun.queue.records import ChargeDue
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
+from batchrun.run.refunds import DENIED_AFTER_MS
 
 _GROUP = 40
 """Predictions a question: each has two rows as a rule, and a page holds a hundred."""
@@ -20,7 +21,6 @@ _MAX_CHARGES = 50_000
 """In one look; the rest is for the next one."""
 MAX_CHARGE_USD_MICROS = 10_000_000
 """No clip costs ten dollars: such an amount is a change of units, not a price."""
-_REFUND_MS = 24 * 3_600_000
 
 
 async def audit_charges(queue: Queue, client: Client, clock: Clock, observer: Observer) -> None:
@@ -48,7 +48,7 @@ async def audit_charges(queue: Queue, client: Client, clock: Clock, observer: Ob
 
 def is_final(due: ChargeDue, charged_usd_micros: int, now_ms: int) -> bool:
     """Whether the billing need not be asked again: a failed task may still be refunded."""
-    return due.completed or charged_usd_micros == 0 or now_ms - due.finished_ms > 2 * _REFUND_MS
+    return due.completed or charged_usd_micros == 0 or now_ms - due.finished_ms > 2 * DENIED_AFTER_MS
 
 
 def _differs(more_usd_micros: int) -> str:

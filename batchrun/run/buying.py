@@ -140,7 +140,8 @@ async def _step_back(carried: Carried, decision: SubmitDecision) -> Ending:
             tools.halt(Halt(HaltKind.DEADLINE, f"{job.batch}/{job.key} would most likely not be ready by the deadline"))
             ending = Ending.CLOSED
         case TooManyUnknown(count):
-            message = f"{count} submits with unknown outcome: nothing new is bought until some of them are settled"
+            submits, settled = ("1 submit", "it is") if count == 1 else (f"{count} submits", "some of them are")
+            message = f"{submits} with unknown outcome: nothing new is bought until {settled} settled"
             tools.halt(Halt(HaltKind.TOO_MANY_UNKNOWN, message))
             ending = Ending.CLOSED
         case Closed():

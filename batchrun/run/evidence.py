@@ -16,7 +16,7 @@ SLACK_MS = 180_000
 """The provider's clock and ours may differ so much from what is known."""
 _AGREE_MS = SLACK_MS // 2
 OLDEST_MS = 6 * 86_400_000
-"""An older attempt cannot be judged by a list that reaches back seven days."""
+"""What is older cannot be judged by a list that reaches back seven days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,6 @@ def failure_kind(status_word: str, code: int) -> FailureKind:
     """
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if 5000 <= code < 6000:  # noqa: PLR2004
+    if 5000 <= code < 6000:  # noqa: PLR2004  # the provider's 5xxx, see above
         return FailureKind.PROVIDER_ERROR
     return _BY_WORD.get(status_word, FailureKind.TASK_FAILED)

@@ -104,7 +104,7 @@ async def test_json_is_one_object_with_the_promised_fields(shop: Shop) -> None:
                 "left_usd": "98.75",
             }
         ]
-        (batch,) = result["batches"]  # type: ignore[misc]
+        (batch,) = result["batches"]  # type: ignore[misc]  # read from JSON
         states = [value for name, value in batch.items() if name not in ("name", "total", "removed_from_manifest")]
         assert sum(states) == batch["total"] == 4
         assert (batch["done"], batch["up_to_date"]) == (4, 0)
@@ -120,11 +120,11 @@ async def test_exit_reasons_name_all_that_applies(shop: Shop) -> None:
         shop.limits = shop.limits.replace("budget: 100", "budget: 1")
         shop.add_many(5)
         code, result, _ = await run_process(shop, emulator)
-        reasons = {reason["kind"]: reason for reason in result["exit_reasons"]}  # type: ignore[attr-defined]
+        reasons = {reason["kind"]: reason for reason in result["exit_reasons"]}  # type: ignore[attr-defined]  # read from JSON
         assert code == 8
         assert set(reasons) == {"cap_reached", "failed"}
         assert reasons["failed"]["count"] == 1
-        assert [(job["id"], job["kind"]) for job in result["not_fine"]] == [("bad", "picture_unreachable")]  # type: ignore[attr-defined]
+        assert [(job["id"], job["kind"]) for job in result["not_fine"]] == [("bad", "picture_unreachable")]  # type: ignore[attr-defined]  # read from JSON
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
@@ -227,7 +227,7 @@ async def test_a_moved_address_is_refused(shop: Shop) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_signals_end_gracefully_with_an_honest_status(shop: Shop, number: int, code: int) -> None:
-    import asyncio  # noqa: PLC0415
+    import asyncio  # noqa: PLC0415  # only this test needs it
 
     shop.add_many(6)
     async with emulated() as emulator:
@@ -272,7 +272,7 @@ async def test_a_clip_that_looks_wrong_is_shown_everywhere_and_fails_nothing(sho
     async with emulated({Fault.CLIP_BLACK: 1.0}) as emulator:
         code, result, err = await run_process(shop, emulator)
     assert (code, result["clips_warned"]) == (0, 2)
-    assert result["clip_warnings"][0] == {"batch": "shop", "id": "job-00", "warnings": ["black"]}  # type: ignore[index]
+    assert result["clip_warnings"][0] == {"batch": "shop", "id": "job-00", "warnings": ["black"]}  # type: ignore[index]  # read from JSON
     assert "shop/job-00 warned: black (at least half of it is black)" in err
     status = run("status", str(shop.manifest))
     assert status.stdout.splitlines()[-1] == "  shop/job-01: done, but look at it: black (at least half of it is black)"

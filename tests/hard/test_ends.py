@@ -105,7 +105,7 @@ async def test_a_rescue_file_of_another_user_is_an_error_in_words(shop: Shop, mo
         def refuse(path: object, *args: object, **more: object) -> int:
             if str(path).endswith("rescue-root"):
                 raise PermissionError(13, "Permission denied", str(path))
-            return real(path, *args, **more)  # type: ignore[arg-type]
+            return real(path, *args, **more)  # type: ignore[arg-type]  # options by their names
 
         monkeypatch.setattr(rescue_module.os, "open", refuse)
         with pytest.raises(StorageError, match="cannot be read: Permission denied"):
@@ -172,7 +172,7 @@ async def test_a_late_match_while_the_job_is_being_prepared(shop: Shop) -> None:
                 await adopted.wait()
             elif path == f"{API}/predictions":
                 await preparing.wait()
-            return await super().api(method, path, **more)  # type: ignore[arg-type]
+            return await super().api(method, path, **more)  # type: ignore[arg-type]  # options by their names
 
     shop.add("a")
     async with emulated({Fault.SUBMIT_DROP_LATE: 1.0}, account=Account(late_ms=(0, 0), list_lag_ms=10**9)) as emulator:

@@ -57,8 +57,8 @@ class Pages:
 @pytest.mark.parametrize("size", [100, 20])
 async def test_lists_are_read_to_their_end_whatever_the_size_of_a_page(size: int, more: Mapping[str, object]) -> None:
     """What is missing from a list that was cut short would count as never created, or as never charged."""
-    client = Client(Pages(size, more), SystemClock())  # type: ignore[arg-type]
-    found, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]
+    client = Client(Pages(size, more), SystemClock())  # type: ignore[arg-type]  # only what is asked of it
+    found, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]  # only what is asked of it
     assert (len(found), unreadable) == (149, 1)  # with one of those nothing is proven absent
     assert len(await client.billing(["any"])) == len(await client.charged_since(0, "m")) == 150
 

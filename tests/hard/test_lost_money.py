@@ -129,7 +129,7 @@ async def test_a_late_charge_is_told_also_after_a_kill(shop: Shop) -> None:
             raise Killed
 
         watcher.on[Kind.LATE] = kill
-        with pytest.raises(BaseException):  # noqa: B017, PT011
+        with pytest.raises(BaseException):  # noqa: B017, PT011  # whatever the kill comes out as
             await run_shop(shop, emulator, no_new=True, watcher=watcher)
         assert "late_charge" in [row[0] for row in books(shop)]
         result = await run_shop(shop, emulator)

@@ -123,7 +123,7 @@ async def _freeze_and_wake(
     shop: Manifest, running: Emulator, sleeper: Sleeper, command: Sequence[str], said: list[str]
 ) -> Counter[str]:
     figures: Counter[str] = Counter()
-    check: Callable[[], object] = lambda: look(running.world, queue_of(shop.folder), _CAP, read_beside)  # noqa: E731
+    check: Callable[[], object] = lambda: look(running.world, queue_of(shop.folder), _CAP, read_beside)  # noqa: E731  # asked as often as it takes
     async with started([shop.path], running.base_url, hear=sleeper.hear, command=command) as first:
         sleeper.child = first
         running.world.on_submit = sleeper.submitted

@@ -127,7 +127,7 @@ async def emulator(
     if not template.exists():
         picture = make_picture(folder / "template.png")
         render_at(TINY_PX)(picture, Wish(prompt="It turns"), template)
-    async with serve(world, key=KEY, render_clip=stamped(template), **server) as running:  # type: ignore[arg-type]
+    async with serve(world, key=KEY, render_clip=stamped(template), **server) as running:  # type: ignore[arg-type]  # options by their names
         yield running
 
 

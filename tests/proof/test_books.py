@@ -15,14 +15,14 @@ _CAP = 2 * _PRICE
 
 def bill(**changes: object) -> Bill:
     whole = Bill(["a"], {"a": _PRICE}, {}, frozenset(), _PRICE)
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)  # type: ignore[arg-type]  # options by their names
 
 
 def standing(output: Path = Path("none.mp4"), **changes: object) -> Standing:
     sha256 = hashlib.sha256(b"clip of a1").hexdigest()
     job = Job(1, "shop/mug", "done", "f1", output, sha256, sha256, None)
     whole = Standing({"a": Attempt("a1", 1, "f1", "completed", _PRICE)}, (job,), _PRICE, _PRICE)
-    return replace(whole, **changes)  # type: ignore[arg-type]
+    return replace(whole, **changes)  # type: ignore[arg-type]  # options by their names
 
 
 TWO = {"a": Attempt("a1", 1, "f1", "completed", _PRICE), "b": Attempt("b1", 1, "f1", "running", _PRICE)}

@@ -56,7 +56,7 @@ def clip(
         held_usd_micros=0,
         spent_usd_micros=250_000 if done else 0,
     )
-    return replace(plain, **more)  # type: ignore[arg-type]
+    return replace(plain, **more)  # type: ignore[arg-type]  # options by their names
 
 
 async def each(clips: Sequence[ClipView]) -> AsyncIterator[ClipView]:

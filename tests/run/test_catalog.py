@@ -32,7 +32,7 @@ class Catalog:
 
     def export(self, **style: object) -> None:
         with (self.shop.folder / "products.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]), **style)  # type: ignore[arg-type]
+            writer = csv.DictWriter(file, list(self.rows[0]), **style)  # type: ignore[arg-type]  # options by their names
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -81,7 +81,7 @@ async def test_bad_rows_are_refused_before_anything_is_bought(catalog: Catalog) 
         assert (code, emulator.world.submits) == (2, [])
         table = str(catalog.shop.folder / "products.csv")
         assert f"{table}:3 (sku-1): prompt: column 'title' is empty here" in err
-        assert [(one["file"], one["line"], one["job"], one["path"]) for one in result["problems"]] == [  # type: ignore[attr-defined]
+        assert [(one["file"], one["line"], one["job"], one["path"]) for one in result["problems"]] == [  # type: ignore[attr-defined]  # read from JSON
             (table, 3, "sku-1", "prompt"),
             (table, 5, "sku-3", "image"),
         ]
@@ -97,8 +97,8 @@ async def test_bad_rows_may_be_left_out_and_end_with_3(catalog: Catalog) -> None
     async with emulated() as emulator:
         code, result, _ = await run_process(catalog.shop, emulator)
         assert (code, result["submitted"], result["done"], result["skipped_rows"]) == (3, 6, 6, 2)
-        assert [(one["line"], one["job"]) for one in result["skipped"]] == [(3, "sku-1"), (5, "sku-3")]  # type: ignore[attr-defined]
-        (reason,) = result["exit_reasons"]  # type: ignore[misc]
+        assert [(one["line"], one["job"]) for one in result["skipped"]] == [(3, "sku-1"), (5, "sku-3")]  # type: ignore[attr-defined]  # read from JSON
+        (reason,) = result["exit_reasons"]  # type: ignore[misc]  # read from JSON
         assert (reason["code"], reason["kind"], reason["count"]) == (3, "skipped_rows", 2)
         catalog.rows = [dict(row) for row in ROWS]
         catalog.export()
@@ -109,7 +109,7 @@ async def test_bad_rows_may_be_left_out_and_end_with_3(catalog: Catalog) -> None
 async def test_the_summary_names_the_rows_that_were_left_out(
     catalog: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from batchrun.run.summary import exit_reasons, run_lines  # noqa: PLC0415
+    from batchrun.run.summary import exit_reasons, run_lines  # noqa: PLC0415  # only this test needs it
 
     catalog.rows[1]["title"] = ""
     catalog.export()

@@ -53,7 +53,7 @@ async def test_price_and_balance_of_today_beside_what_was_agreed_to(
         assert "not enough: $0.60 more would be needed" in await say(capsys, "plan", manifest)
         found = await today(capsys, manifest)
         assert (found["price_usd"], found["balance_usd"], found["balance_left_usd"]) == ("1.10", "2.00", "-0.60")
-        assert [(one["duration_s"], one["price_usd"], one["stops"]) for one in found["quotes"]] == [  # type: ignore[attr-defined]
+        assert [(one["duration_s"], one["price_usd"], one["stops"]) for one in found["quotes"]] == [  # type: ignore[attr-defined]  # read from JSON
             (5, "0.25", False),
             (10, "0.60", True),
         ]

@@ -401,6 +401,17 @@ async def test_without_a_witness_absence_proves_nothing(shop: Shop) -> None:
         assert (code_of(again), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
 
 
+async def test_one_unknown_outcome_too_many_is_said_of_one(shop: Shop) -> None:
+    shop.limits = shop.limits.replace("{", "{max_unknown: 1, ")
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_BEFORE: 1.0}) as emulator:
+        await run_shop(shop, emulator)
+        result = await run_shop(shop.add("b"), emulator)
+    assert [one.message for one in result.halts.values()] == [
+        "1 submit with unknown outcome: nothing new is bought until it is settled"
+    ]
+
+
 async def test_with_all_the_evidence_a_submit_that_created_nothing_is_void_and_bought_anew(shop: Shop) -> None:
     shop.add("a")
     async with emulated({Fault.SUBMIT_500: 1.0}) as emulator:

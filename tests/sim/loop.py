@@ -29,18 +29,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         self.steps += 1
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # asyncio's own, in no stub
         while scheduled and scheduled[0].cancelled():
-            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]  # asyncio's own, in no stub
             heapq.heappop(scheduled)._scheduled = False
-        if not self._ready and not self._stopping:  # type: ignore[attr-defined]
+        if not self._ready and not self._stopping:  # type: ignore[attr-defined]  # asyncio's own, in no stub
             if not scheduled:
                 raise RuntimeError("deadlock: nothing is ready and nobody waits for a time")
             # At least a microsecond: a wait shorter than the last digit of the time would never be over.
             self._virtual_s = max(self._virtual_s + 1e-6, scheduled[0].when())
-        super()._run_once()  # type: ignore[misc]
+        super()._run_once()  # type: ignore[misc]  # asyncio's own, in no stub
 
-    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # noqa: ANN401  # as in asyncio
         """Work on files: at once, and not at all in a process that is dead."""
         future = self.create_future()
         process = current.get(None)

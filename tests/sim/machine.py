@@ -133,7 +133,7 @@ class SimDatabase:
         self._check(f"commit.after {'+'.join(names)}")
         return outcomes
 
-    async def read(self, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401
+    async def read(self, script: ScriptFactory[Any]) -> Any:  # noqa: ANN401  # the script's own value
         await self._go("read")
         return sqlite._read(self._connection, script)
 

@@ -53,7 +53,7 @@ class SimHttp(Http):
         self,
         method: str,
         url: str,
-        body: Any,  # noqa: ANN401
+        body: Any,  # noqa: ANN401  # as aiohttp takes them
         headers: Mapping[str, str],
         timeout_s: float,
         *,
@@ -123,10 +123,10 @@ class Net:
         return self._durations[urlsplit(url).path.rsplit("/", 1)[1].removesuffix(".mp4")]
 
 
-async def _bytes_of(body: Any) -> bytes:  # noqa: ANN401
+async def _bytes_of(body: Any) -> bytes:  # noqa: ANN401  # as aiohttp takes them
     if isinstance(body, PaidBody):
         writer = Writer()
-        await body.write(writer)  # type: ignore[arg-type]
+        await body.write(writer)  # type: ignore[arg-type]  # a writer that only gathers
         return writer.data
     return body or b""
 

@@ -145,7 +145,7 @@ class Night:
             server,
             Latency(scenario.speed),
             ScriptedDice(dict(scenario.faults), scenario.seed, submits=scenario.submits, fates=scenario.fates),
-            account=Account(**scenario.account),  # type: ignore[arg-type]
+            account=Account(**scenario.account),  # type: ignore[arg-type]  # options by their names
             books=Books(10**15),
             seed=scenario.seed,
         )
@@ -230,7 +230,7 @@ class Night:
             chance=random.Random(self.chance.random()),
             new_id=self.new_id,
             connect=SimDatabase.opener(process, self.books.look),
-            connect_http=lambda _, key, own: SimHttp(key, own, self.api, process, self.net),  # type: ignore[arg-type]
+            connect_http=lambda _, key, own: SimHttp(key, own, self.api, process, self.net),  # type: ignore[arg-type]  # it offers what is used of Http
         )
         session = Session(self._options(), lambda: [batch], surroundings, stop=Stop(), observer=self._observe)
         task = asyncio.create_task(session.run())

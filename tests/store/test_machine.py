@@ -61,7 +61,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.loop = VirtualLoop()
-        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))  # noqa: S108  # the folder that is made there has a name of its own
         self.clock = StillClock()
         self.model: dict[str, Known] = {}
         self.jobs = dict.fromkeys((f"j{number}" for number in range(JOBS)), "queued")

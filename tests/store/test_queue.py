@@ -96,7 +96,7 @@ async def test_throttled_waits_and_is_bought_later(queue: Queue, tmp_path: Path,
 
 
 async def scope_of(queue: Queue) -> object:
-    from batchrun.queue.leases import ClaimScope  # noqa: PLC0415
+    from batchrun.queue.leases import ClaimScope  # noqa: PLC0415  # only this test needs it
 
     (view,) = await queue.batch_views()
     return ClaimScope(view.batch_id, 2**60)

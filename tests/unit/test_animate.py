@@ -73,7 +73,7 @@ def psnr(one: Array, other: Array) -> float:
 
 @pytest.mark.parametrize("rough", [False, True])
 @pytest.mark.parametrize("prompt", [*FORWARD, ", ".join(["orbit", *EFFECTS])])
-def test_frame_0_is_the_picture(prompt: str, rough: bool) -> None:  # noqa: FBT001
+def test_frame_0_is_the_picture(prompt: str, rough: bool) -> None:  # noqa: FBT001  # hypothesis names it
     image = product((160, 90), rough=rough)
     first = next(clip.frames(image, plan(prompt)))
     whole = np.empty_like(first)

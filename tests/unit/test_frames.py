@@ -156,7 +156,7 @@ def test_the_same_photograph_in_another_crop_or_tint_stays_undecided(number: int
 
 
 def alike(number: int, **changed: object) -> Image.Image:
-    return draw(replace(product(number), **changed))  # type: ignore[arg-type]
+    return draw(replace(product(number), **changed))  # type: ignore[arg-type]  # options by their names
 
 
 @pytest.mark.parametrize("number", range(40, 60))

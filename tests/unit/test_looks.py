@@ -137,7 +137,7 @@ def test_many_at_once_are_the_same_as_one_by_one() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
-def test_any_bytes_have_a_distance_between_0_and_1(seed: int, rough: bool) -> None:  # noqa: FBT001
+def test_any_bytes_have_a_distance_between_0_and_1(seed: int, rough: bool) -> None:  # noqa: FBT001  # hypothesis names it
     dice = np.random.default_rng(seed)
     high = int(dice.integers(1, 256)) if rough else 2
     picture = Look(dice.integers(0, high, SIDE * SIDE * 3, dtype=np.uint8).tobytes())

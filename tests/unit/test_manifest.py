@@ -287,7 +287,7 @@ def test_a_byte_order_mark_is_fine(folder: Path) -> None:
     ],
 )
 def test_pictures_are_judged_by_content(folder: Path, make: object, wanted: str) -> None:
-    make(folder / "other.png")  # type: ignore[operator]
+    make(folder / "other.png")  # type: ignore[operator]  # a function of the path
     found = problems(folder, "version: 1\njobs: [{image: other.png, prompt: x}]\n")
     assert wanted in found[0]
 

@@ -83,7 +83,7 @@ def read(folder: Path, ids: Sequence[str], head: str = "") -> Batch:
 
 @given(st.lists(st.sampled_from(["a", "A", "b", "ß", "ss", "é", "e\u0301", "c", "d"]), min_size=1, max_size=12))
 def test_what_stays_of_clashing_rows_is_what_a_list_would_keep(ids: list[str]) -> None:
-    from batchrun.manifest.names import fold  # noqa: PLC0415
+    from batchrun.manifest.names import fold  # noqa: PLC0415  # only this test needs it
 
     wanted = [at for at, key in enumerate(ids) if [fold(one) for one in ids].count(fold(key)) == 1]
     with tempfile.TemporaryDirectory() as name:

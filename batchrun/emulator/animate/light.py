@@ -28,7 +28,7 @@ class Sweep:
             mask = cv2.erode(stage.scene.subject.mask.astype(np.float32), np.ones((3, 3)))
             where = cv2.resize(cv2.GaussianBlur(mask, (0, 0), 1.5), luma.shape[::-1])
         self._where = where * (0.45 + 0.55 * luma / WHITE)
-        columns = np.flatnonzero(where.max(axis=0) > 0.3)  # noqa: PLR2004
+        columns = np.flatnonzero(where.max(axis=0) > 0.3)  # noqa: PLR2004  # of what is seen of the subject
         first, last = (columns[0], columns[-1]) if len(columns) else (0, where.shape[1] - 1)
         height, width = where.shape
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -73,7 +73,7 @@ class Sparkle:
         beat = np.sin(np.pi * np.mod(now.seconds / self._period_s + self._phase, 1)) ** 10
         for number, (x, y) in enumerate(pixels(self._stage, u, v)):
             light = float(beat[number]) * now.level
-            if light > 0.03:  # noqa: PLR2004
+            if light > 0.03:  # noqa: PLR2004  # darker ones are not seen
                 stamp(frame.y, self._sprites[number % 3], x, y, light)
 
 

@@ -70,7 +70,7 @@ def find_subject(small: Array) -> Subject | None:
     if weight <= 0:
         return None
     near_edge = _ring(mask.shape, 0.065)
-    plain = residual < 4 and not (mask & near_edge).any() and not (away[near_edge] > 2 * limit).any()  # noqa: PLR2004
+    plain = residual < 4 and not (mask & near_edge).any() and not (away[near_edge] > 2 * limit).any()  # noqa: PLR2004  # levels of 255
     return Subject(mask=mask, weight=min(1.0, weight), plain=plain)
 
 

@@ -140,17 +140,17 @@ def stem(word: str) -> str:
     word = word.removesuffix("'s")
     for ending in ("ing", "ed", "ly"):
         base = word.removesuffix(ending)
-        if base != word and len(base) >= 3 and _VOWEL.search(base) and not (ending == "ly" and base.endswith("l")):  # noqa: PLR2004
+        if base != word and len(base) >= 3 and _VOWEL.search(base) and not (ending == "ly" and base.endswith("l")):  # noqa: PLR2004  # letters
             word = base
             break
     else:
-        if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us")):  # noqa: PLR2004
+        if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us")):  # noqa: PLR2004  # letters
             word = word[:-1]
-    if len(word) > 3:  # noqa: PLR2004
+    if len(word) > 3:  # noqa: PLR2004  # letters
         word = word.removesuffix("e")
-    if len(word) > 2 and word[-1] == word[-2] and word[-1] not in "aeiou":  # noqa: PLR2004
+    if len(word) > 2 and word[-1] == word[-2] and word[-1] not in "aeiou":  # noqa: PLR2004  # letters
         word = word[:-1]
-    return word[:-1] + "i" if len(word) > 2 and word.endswith("y") else word  # noqa: PLR2004
+    return word[:-1] + "i" if len(word) > 2 and word.endswith("y") else word  # noqa: PLR2004  # letters
 
 
 def stems(text: str) -> tuple[str, ...]:
