@@ -22,11 +22,21 @@ _OLDEST_SQLITE = (3, 37, 0)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
 
 
+_PRIMARY_CODE = 0xFF
+_NEXT_STEP = {
+    sqlite3.SQLITE_FULL: "free disk space, then try again: nothing is lost",
+    sqlite3.SQLITE_IOERR: "look at the disk (is it full, or gone?), then try again: nothing is lost",
+    sqlite3.SQLITE_READONLY: "it and its folder must be writable, also to look at it",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: put a copy of it back that was made before",
+}
+
+
 class SqliteDatabase:
     """One connection to one queue file."""
 
-    def __init__(self, connection: aiosqlite.Connection, busy_timeout_s: float) -> None:
+    def __init__(self, connection: aiosqlite.Connection, path: Path, busy_timeout_s: float) -> None:
         self._connection = connection
+        self._path = path
         self._busy_timeout_s = busy_timeout_s
 
     @classmethod
@@ -49,7 +59,7 @@ class SqliteDatabase:
             )
         except sqlite3.Error as error:
             raise StorageError(f"the queue {path} cannot be opened: {error}") from error
-        database = cls(connection, busy_timeout_s)
+        database = cls(connection, path, busy_timeout_s)
         try:
             await database._hop(_prepare, path)
         except BaseException:
@@ -84,13 +94,15 @@ class SqliteDatabase:
         try:
             return await self._connection._execute(function, raw, *args)  # type: ignore[no-untyped-call]  # noqa: SLF001
         except sqlite3.Error as error:
-            raise StorageError(f"the queue could not be read or written: {self._described(error)}") from error
+            raise StorageError(f"the queue {self._path}: {self._described(error)}") from error
 
     def _described(self, error: sqlite3.Error) -> str:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code == sqlite3.SQLITE_BUSY:
             held_s = f"{self._busy_timeout_s:.0f} s"
             return f"another process has held its file for {held_s}; is one of them stopped (Ctrl-Z)? ({error})"
-        return str(error)
+        next_step = _NEXT_STEP.get(code)
+        return f"{error}; {next_step}" if next_step else f"{error}; it could not be read or written"
 
 
 def _check_place(path: Path, *, create: bool) -> None:

@@ -364,7 +364,8 @@ class Queue:
     async def living_runs(self) -> list[views.RunView]:
         """The runs that work on the queue now."""
         now_ms = self._clock.now_ms()
-        return await self.read(lambda: views.living_runs(now_ms))
+        host, runs = this_host(), await self.read(lambda: views.living_runs(now_ms))
+        return [run for run in runs if not (run.host == host and is_gone(run.pid))]
 
     async def jobs(self, batch_id: int, states: Collection[JobState] = tuple(JobState)) -> AsyncIterator[views.JobView]:
         """The jobs of a batch in these states, in the manifest's order; read a thousand at a time."""

@@ -1,14 +1,18 @@
 """`status`: how the asked manifests stand, and nobody else's."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from batchrun.cli.main import main
+from batchrun.clock import SystemClock
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.world import Account
+from batchrun.errors import ExitCode
 from tests.conftest import Shop, emulated, run_shop
+from tests.run.test_doubts import change
 
 LATE_REFUNDS = Account(refund_after_ms=3_600_000)
 
@@ -33,6 +37,32 @@ async def test_refunds_belong_to_their_manifest(shop: Shop, capsys: pytest.Captu
     assert due not in await status(capsys, shop.manifest)
     assert due in await status(capsys, other)
     assert due in await status(capsys, shop.manifest, other)
+
+
+async def test_a_process_that_was_killed_is_not_at_work(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+    until_ms = SystemClock().now_ms() + 60_000
+    change(shop, f"UPDATE runs SET pid = {os.getpid()}, lease_until_ms = {until_ms}")
+    assert f"process {os.getpid()} on" in await status(capsys, shop.manifest)
+    change(shop, f"UPDATE runs SET pid = {gone.pid}")
+    assert "process" not in await status(capsys, shop.manifest)
+
+
+async def test_a_damaged_queue_is_named_with_what_to_do(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+    with shop.queue_path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 40_000)
+    assert await asyncio.to_thread(main, ["status", str(shop.manifest)]) == ExitCode.UNEXPECTED
+    said = capsys.readouterr().err
+    assert said.startswith(f"the queue {shop.queue_path}: ")
+    assert "put a copy of it back that was made before" in said
 
 
 async def test_what_left_the_manifest_is_counted(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
