@@ -34,7 +34,8 @@ class LogFile:
         self._path = path.absolute()
         self._max_bytes = max_bytes
         self._keep = keep
-        self._warn: Callable[[str], None] | None = warn
+        self.warn = warn
+        self._has_warned = False
         self._fd: int | None = None
         self._is_torn = False
         try:
@@ -102,6 +103,6 @@ class LogFile:
             self._path.unlink()
 
     def _lost(self, error: OSError) -> None:
-        if self._warn is not None:
-            self._warn(f"--log-file {self._path} cannot be written ({error.strerror}); the run goes on without it")
-            self._warn = None
+        if not self._has_warned:
+            self._has_warned = True
+            self.warn(f"--log-file {self._path} cannot be written ({error.strerror}); the run goes on without it")

@@ -3,14 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import NoReturn, Self, TextIO
-
-from tqdm import tqdm
+from typing import Self, TextIO
 
 from batchrun.cli.logfile import LogFile
+from batchrun.cli.screen import Count, Screen
 from batchrun.clock import Clock, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.run.events import Event, Kind
@@ -53,8 +52,8 @@ class Progress:
             money: what the bar says in place of an amount that is real.
             stream: where to; standard error.
         """
+        stream = stream or sys.stderr
         self._clock = clock
-        self._stream = stream or sys.stderr
         self._quiet = quiet
         self._verbose = verbose
         self._play_money = money
@@ -62,40 +61,50 @@ class Progress:
         self._ended = 0
         self._reserved_usd_micros = 0
         self._running: set[tuple[str, str]] = set()
-        self._bar: tqdm[NoReturn] | None = None
-        if self._stream.isatty() and not quiet:
-            self._bar = tqdm(
-                total=0, unit="clip", file=self._stream, dynamic_ncols=True, leave=False, smoothing=0.1,
-                bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} clips, {elapsed}<{remaining}{postfix}",
-            )  # fmt: skip
+        self._has_bar = stream.isatty() and not quiet
+        self._screen = Screen(stream, has_bar=self._has_bar)
 
     def __enter__(self) -> Self:
-        """Nothing to prepare."""
+        """Begin to show."""
+        self._show()
+        self._screen.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the bar away and leave a clean line."""
-        if self._bar is not None:
-            self._bar.close()
+        self._screen.close()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self._count(event)
-        if self._bar is not None:
-            self._draw()
+        self._show()
         if self._quiet:
             return
         if event.kind in _WHOLE_RUN:
-            self._line(event.detail)
-        elif self._verbose or (event.kind in _WORTH_A_LINE and not (self._bar is not None and event.kind is Kind.DONE)):
-            self._line(self._words(event))
+            self.say(event.detail)
+        elif self._verbose or (event.kind in _WORTH_A_LINE and not (self._has_bar and event.kind is Kind.DONE)):
+            self.say(self._words(event))
+
+    def say(self, text: str) -> None:
+        """Show a line; without a bar with its time."""
+        self._screen.line(text if self._has_bar else f"{rfc3339(self._clock.now_ms())[11:19]} {text}")
+
+    @contextmanager
+    def asking(self, question: str) -> Iterator[None]:
+        """Show a question for the time of the block. Not longer than until the plan is made: no answer in time is one."""
+        self._screen.ask(question)
+        try:
+            yield
+        finally:
+            self._screen.ask("")
 
     def _count(self, event: Event) -> None:
         job = (event.batch, event.key)
         match event.kind:
             case Kind.PLANNED:
+                self._screen.ask("")
                 self._total = max(event.count, self._ended)
             case Kind.INTENT:
                 self._reserved_usd_micros += event.usd_micros
@@ -106,14 +115,9 @@ class Progress:
         if event.kind in {*_ENDS, Kind.COMPLETED, Kind.REFUSED, Kind.NOT_SENT}:
             self._running.discard(job)
 
-    def _draw(self) -> None:
-        if self._bar is None:
-            return
-        self._bar.total = self._total
-        self._bar.n = self._ended
+    def _show(self) -> None:
         money = self._play_money or f"{format_usd(self._reserved_usd_micros)} this run"
-        self._bar.set_postfix_str(f"{len(self._running)} running, {money}", refresh=False)
-        self._bar.refresh()
+        self._screen.show(Count(self._ended, self._total, f"{len(self._running)} running, {money}"))
 
     def _words(self, event: Event) -> str:
         what = _ENDS.get(event.kind, event.kind.value.replace("_", " "))
@@ -121,15 +125,6 @@ class Progress:
         detail = f": {event.detail}" if event.detail else ""
         name = f"{event.batch}/{event.key} " if event.key else ""
         return f"{name}{what}{count}{detail}"
-
-    def _line(self, text: str) -> None:
-        if self._bar is not None:
-            with suppress(OSError, ValueError):
-                self._bar.write(text, file=self._stream)
-        else:
-            moment = rfc3339(self._clock.now_ms())[11:19]
-            with suppress(OSError, ValueError):  # nobody reads any more: the run goes on
-                print(f"{moment} {text}", file=self._stream, flush=True)
 
 
 class RunLog:
@@ -139,6 +134,15 @@ class RunLog:
         self._file = file
         self._clock = clock
         self._pid = os.getpid()
+
+    @contextmanager
+    def warning_by(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Within the block it is said by this that lines are lost."""
+        before, self._file.warn = self._file.warn, lambda text: say(f"warning: {text}")
+        try:
+            yield
+        finally:
+            self._file.warn = before
 
     def __call__(self, event: Event) -> None:
         """Write one event."""

@@ -8,7 +8,7 @@ import random
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -132,6 +132,7 @@ async def _run_all(
     with (
         on_signals(stop),
         Progress(clock, quiet=parsed.quiet, verbose=parsed.verbose, money=money) as progress,
+        log.warning_by(progress.say) if log is not None else nullcontext(),
     ):
         for queue_path, manifests in queues.items():
             options = replace(
@@ -144,7 +145,7 @@ async def _run_all(
             options = replace(options, selection=left_of(options.selection, bought))
             outside = _Outside(clock, stop, both(progress, log) if log is not None else progress)
             if terms is None:
-                results.append(await _run(replace(options, agree=_agreement(parsed)), outside, read))
+                results.append(await _run(replace(options, agree=_agreement(parsed, progress)), outside, read))
             else:
                 results.append(await _play(terms, options, outside, read))
             if stop.drain.is_set():
@@ -152,7 +153,7 @@ async def _run_all(
     return results
 
 
-def _agreement(parsed: argparse.Namespace) -> Agree:
+def _agreement(parsed: argparse.Namespace, progress: Progress) -> Agree:
     """`--yes`, or a person at the terminal; a nightly run has none, and then those jobs wait."""
 
     def ask(rerun: Rerun) -> bool:
@@ -160,8 +161,8 @@ def _agreement(parsed: argparse.Namespace) -> Agree:
             return True
         if parsed.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
-        print(f"\n{rerun}. Buy them? [y/N, no answer in 10 min is a no] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        with progress.asking(f"{rerun}. Buy them? [y/N, no answer in 10 min is a no]"):
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     return ask
 
