@@ -1,9 +1,7 @@
 """What one entry or row asks for, held against the model, the pictures and the defaults: the way to a `JobSpec`."""
 
 import os
-import re
 from decimal import Decimal
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -16,10 +14,8 @@ from batchrun.manifest.jobs import JobSpec
 from batchrun.manifest.names import check_name
 from batchrun.manifest.output import OutputPattern
 from batchrun.manifest.pictures import Picture, PictureError
+from batchrun.manifest.urls import is_url, url_problem
 
-_MAX_URL_CHARS = 2048
-_SCHEME = re.compile(r"(?![a-z]:[\\/])[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_ORIGIN = re.compile(r"[^:]*:(?://[^/?#]*)?")
 MAX_WARNINGS = 200
 
 
@@ -121,6 +117,8 @@ class JobMaker:
         output: OutputPattern,
         folder: Path,
         pictures: PictureReader,
+        *,
+        is_local: bool,
     ) -> None:
         self._rules = rules
         self._model = rules.model
@@ -129,6 +127,7 @@ class JobMaker:
         self._output = output
         self._folder = folder
         self._pictures = pictures
+        self._is_local = is_local
         self._negative = normal_text(defaults.negative_prompt or "")
         self._guidance_hundredths = guidance_hundredths
 
@@ -182,8 +181,8 @@ class JobMaker:
         """Its path or URL, and what is known of the file; neither of the latter where it cannot be used."""
         if not image:
             return None, None, None
-        if _SCHEME.match(image):
-            problem = _url_problem(image)
+        if is_url(image):
+            problem = url_problem(image, is_local=self._is_local)
             if problem:
                 place.wrong("image", problem)
             return None, None if problem else image, None
@@ -208,27 +207,3 @@ def _stem(image: str, place: Place) -> str | None:
     except ValueError as error:
         place.wrong("", f"has no id, and its picture's name cannot be one: {error}; add `id:`")
         return None
-
-
-def _url_problem(url: str) -> str | None:
-    if len(url) > _MAX_URL_CHARS or not url.isprintable() or " " in url:
-        return f"the URL must be printable, without blanks and at most {_MAX_URL_CHARS} characters"
-    origin = _ORIGIN.match(url)
-    return _origin_problem(origin[0] if origin else url)
-
-
-@lru_cache(10_000)
-def _origin_problem(origin: str) -> str | None:
-    """What is wrong up to the host and its port: the pictures of a catalog share a few."""
-    try:
-        parts = urlsplit(origin)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return f"{origin[:80]!r} is not a URL that can be read"
-    if parts.scheme not in ("http", "https"):
-        return f"{parts.scheme}: is not accepted; write a file beside the manifest or an https:// URL"
-    if not host:
-        return f"{origin[:80]!r} names no host"
-    if parts.username or parts.password:
-        return "a picture's URL must not carry a user name or password: the provider must be able to fetch it without"
-    return None

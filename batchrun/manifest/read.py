@@ -39,7 +39,8 @@ def load_manifest(path: Path, *, fast: bool = False, previews: bool = False, cac
 
     Args:
         path: the YAML file.
-        fast: the provider is on this machine, so `poll` and `settle` may be shorter than its published floors.
+        fast: the provider is on this machine, so `poll` and `settle` may be shorter than its published floors, and
+            pictures may be fetched from this machine, also by http.
         previews: put the outputs into the previews' folder instead of the one for paid clips.
         cache: what is known of pictures from earlier readings.
 
@@ -72,7 +73,8 @@ def _load(path: Path, watch: Watch, cache: DigestCache | None, *, fast: bool, pr
     document = _document(root, problems)
     reading = _Reading(path.resolve(), document, problems, watch, previews=previews)
     limits, caps = reading.limits(fast=fast), _caps(document)
-    jobs = reading.jobs(cache)
+    # A preview takes no picture's address that the paid run will not take.
+    jobs = reading.jobs(cache, is_local=fast and not previews)
     problems.raise_if_any()
     return Batch(
         path=reading.path,
@@ -199,14 +201,15 @@ class _Reading:
         for duration in part.max_price:
             self.rules.duration(EntryPlace(("limits", "max_price"), self.problems), str(duration), duration)
 
-    def jobs(self, cache: DigestCache | None) -> Sequence[JobSpec]:
+    def jobs(self, cache: DigestCache | None, *, is_local: bool) -> Sequence[JobSpec]:
         """Every job, checked."""
         document, problems, folder = self.document, self.problems, self.path.parent
         output = output_pattern(document.output, folder, self.name, problems, previews=self.previews)
         guidance_hundredths = self._check_defaults()
         pictures = PictureReader(self.rules.model.picture, cache)
+        prices = document.limits.max_price
         maker = JobMaker(
-            self.rules, document.defaults, guidance_hundredths, document.limits.max_price, output, folder, pictures
+            self.rules, document.defaults, guidance_hundredths, prices, output, folder, pictures, is_local=is_local
         )
         collected = Collected(folder, problems, self.skips)
         sources = Sources(folder, problems, collected, self.rules, maker, self.skips, self.watch)
