@@ -8,8 +8,11 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.errors import UsageError
+from batchrun.manifest.catalogue import models
+from batchrun.manifest.document import DEFAULT_MODEL
 from batchrun.manifest.names import check_name
 from batchrun.manifest.tables import DelimiterError, delimiter_of
+from batchrun.money import decimal_usd
 
 _TABLES = (".csv", ".tsv")
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -22,12 +25,13 @@ _PROMPT = ("prompt", "motion")
 _DURATION = ("duration", "duration_s", "seconds")
 """A column of these names is taken when it says 5 or 10 as far as one can see."""
 _HEAD_BYTES = 65_536
+_DURATION_S = 5
 _MANIFEST = """\
 version: 1
 name: {name}   # the batch: its videos and its budget are kept under this name
 output: videos/{{batch}}/{{id}}.mp4   # beside this file
 defaults:
-  duration: 5                        # 5 or 10 seconds: $0.25 or $0.50 a clip
+  duration: {duration}                        # 5 or 10 seconds: $0.25 or $0.50 a clip
   guidance_scale: 0.5                # 0..1: how closely the prompt is followed
   negative_prompt: blur, distortion
 limits:
@@ -74,7 +78,10 @@ def main(parsed: argparse.Namespace) -> int:
         raise UsageError(f"there is no {source}; name a folder of pictures or a .csv file")
     target = parsed.output or source.resolve().parent / f"{source.resolve().stem}.yaml"
     jobs, count = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
-    text = _MANIFEST.format(name=_name_of(target), budget=f"{min(count, 20) * 0.25:.2f}", jobs=jobs)
+    price_usd_micros = models()[DEFAULT_MODEL].price_usd_micros[_DURATION_S]
+    text = _MANIFEST.format(
+        name=_name_of(target), duration=_DURATION_S, budget=decimal_usd(min(count, 20) * price_usd_micros), jobs=jobs
+    )
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -1,6 +1,6 @@
 """The shape of a manifest as people write it: keys, types, ranges.
 
-This model is the one place that knows the keys; problems and (later) the JSON Schema for editors come from it. It looks
+This model is the one place that knows the keys; problems and the JSON Schema for editors (`schema`) come from it. It looks
 at one value at a time. What needs two values, the file system or the model's data is checked in `read`.
 """
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from batchrun.manifest.catalogue import models, tiers
-from batchrun.manifest.jobs import MAX_ATTEMPTS
+from batchrun.manifest.jobs import MAX_ATTEMPTS, MAX_CLIP_MB
 from batchrun.manifest.names import check_name
 from batchrun.money import parse_usd
 
@@ -115,7 +115,7 @@ class LimitsPart(_Part):
     max_unknown: Annotated[int, Field(ge=1, le=1000)] = 5
     confirm_rerun_above: Usd | None = None
     max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = MAX_ATTEMPTS
-    max_clip_mb: Annotated[int, Field(ge=1, le=100_000)] = 2048
+    max_clip_mb: Annotated[int, Field(ge=1, le=100_000)] = MAX_CLIP_MB
 
 
 class CampaignPart(_Part):

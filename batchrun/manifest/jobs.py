@@ -14,6 +14,8 @@ from batchrun.manifest.fingerprint import FINGERPRINT_VERSION
 from batchrun.manifest.pictures import Picture
 
 MAX_ATTEMPTS = 3
+MAX_CLIP_MB = 2048
+"""A larger clip is not downloaded, unless the manifest says so."""
 ID_MARK = "\0"
 """Stands for the id in a path: no path can hold it."""
 
@@ -49,7 +51,7 @@ class Limits:
     """Finished clips are bought anew for changed inputs up to this price unasked; None: see `run.consent`."""
     max_attempts: int = MAX_ATTEMPTS
     """How often one request may be bought that fails for a passing reason, for ever."""
-    max_clip_bytes: int = 2 * 1024**3
+    max_clip_bytes: int = MAX_CLIP_MB * 1_000_000
     """A larger clip is not downloaded."""
 
 

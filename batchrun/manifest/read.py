@@ -187,7 +187,7 @@ class _Reading:
             max_unknown=part.max_unknown,
             confirm_rerun_above_usd_micros=part.confirm_rerun_above,
             max_attempts=part.max_attempts,
-            max_clip_bytes=part.max_clip_mb * 1024**2,
+            max_clip_bytes=part.max_clip_mb * 1_000_000,
         )
 
     def _floor(self, key: str, value: float, floor: float) -> None:

@@ -129,7 +129,7 @@ class Http:
         """One request to the API, with the key. A redirect is an answer like any other, never followed.
 
         Raises:
-            aiohttp.ClientError, TimeoutError: for `asked` or the submit to interpret.
+            aiohttp.ClientError, TimeoutError: for `translated` or the submit to interpret.
         """
         auth = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         answer = await self._whole(method, self.base_url + path, body, {**(headers or {}), **auth}, timeout_s)

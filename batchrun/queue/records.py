@@ -50,13 +50,11 @@ class Attempt:
     """The submit that a job is about now."""
 
     attempt_id: str
-    state: str
     prediction_id: str | None
     submitted_ms: int
     server_ahead_ms: int | None
     """The provider's clock less ours at that time, where it was known."""
     output_url: str | None
-    price_usd_micros: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

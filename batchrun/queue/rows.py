@@ -32,12 +32,10 @@ def job_of(row: Row, real_path: RealPath) -> Job:
     if row["attempt_id"] is not None:
         attempt = Attempt(
             attempt_id=row["attempt_id"],
-            state=row["attempt_state"],
             prediction_id=row["prediction_id"],
             submitted_ms=row["submitted_ms"],
             server_ahead_ms=row["server_ahead_ms"],
             output_url=row["output_url"],
-            price_usd_micros=row["attempt_price_usd_micros"],
         )
     if row["upload_url"] is not None:
         upload = Upload(attempt_id=row["upload_attempt_id"], url=row["upload_url"], uploaded_ms=row["uploaded_ms"])

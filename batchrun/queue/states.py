@@ -86,7 +86,11 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.LOST: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
-"""Every move there is. `done` goes back to `downloading` when its file is gone, to `queued` when the job changed;
-`rejected` goes back to `downloading` when a person takes the clip all the same; `queued` goes straight to `done` when the very same clip was bought for another job
-and is copied, and to `downloading` when that clip's file is gone and the provider still has it; `queued` and `failed`
-go straight to `running` when a submit that was given up turns out to exist."""
+"""Every move there is.
+
+- `done` goes back to `downloading` when its file is gone, and to `queued` when the job changed.
+- `rejected` goes back to `downloading` when a person takes the clip all the same.
+- `queued` goes straight to `done` when the very same clip was bought for another job and is copied, to `downloading` when
+  that clip's file is gone and the provider still has it, and to `done` when a take is taken back.
+- `queued` and `failed` go straight to `running` when a submit that was given up turns out to exist.
+"""

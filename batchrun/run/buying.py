@@ -264,12 +264,10 @@ async def _unknown(carried: Carried, attempt_id: str, message: str) -> Ending:
 def _running(carried: Carried, request: SubmitRequest, prediction_id: str) -> Attempt:
     return Attempt(
         attempt_id=request.attempt_id,
-        state=AttemptState.RUNNING,
         prediction_id=prediction_id,
         submitted_ms=carried.tools.clock.now_ms(),
         server_ahead_ms=carried.tools.client.server_ahead_ms,
         output_url=None,
-        price_usd_micros=request.price_usd_micros,
     )
 
 

@@ -33,8 +33,6 @@ class Rerun:
     batch: str
     counts: tuple[tuple[Reason, int], ...]
     usd_micros: int
-    above_usd_micros: int
-    """So much would not have been asked about."""
 
     @property
     def clips(self) -> int:
@@ -78,7 +76,7 @@ def rerun_of(batch: Batch, plan: Iterable[Planned], was_bought: Collection[str])
     if not usd_micros:
         return None
     above = threshold_usd_micros(batch)
-    return Rerun(batch.name, tuple(counts.items()), usd_micros, above) if usd_micros > above else None
+    return Rerun(batch.name, tuple(counts.items()), usd_micros) if usd_micros > above else None
 
 
 async def agreed(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from batchrun.errors import LostLeaseError
 from batchrun.provider.outcome import Progress, RefusalKind
 from batchrun.queue.failures import FailureKind, may_try_again
-from batchrun.queue.states import AttemptState, JobState
+from batchrun.queue.states import JobState
 from batchrun.run.buying import buy
 from batchrun.run.collecting import collect, not_to_be_had
 from batchrun.run.events import Kind
@@ -81,7 +81,7 @@ async def _ended(carried: Carried, ended: Ended) -> Ending | None:
         tools.starter.slot_freed()
         carried.tell(Kind.COMPLETED)
         carried.fresh_url, carried.not_shown = True, prediction.not_shown
-        attempt = replace(attempt, state=AttemptState.COMPLETED, output_url=url)
+        attempt = replace(attempt, output_url=url)
         carried.job = replace(carried.job, state=JobState.DOWNLOADING, attempt=attempt)
         return None
     kind = failure_kind(prediction.status_word, prediction.code)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.files import open_regular
+from batchrun.manifest.jobs import MAX_CLIP_MB
 from batchrun.provider.outcome import NotFoundError, RefusedError, TryLaterError
 
-MAX_CLIP_BYTES = 2 * 1024**3
 MAX_DOWNLOAD_S = 1800.0
 _GONE = (403, 404, 410)
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
@@ -45,7 +45,7 @@ class Download:
     with `If-Range` (RFC 9110, sections 13.1.5 and 14).
     """
 
-    def __init__(self, clock: Clock, stream: Stream, part: Path, max_bytes: int = MAX_CLIP_BYTES) -> None:
+    def __init__(self, clock: Clock, stream: Stream, part: Path, max_bytes: int = MAX_CLIP_MB * 1_000_000) -> None:
         """Into `part`, which is overwritten."""
         self._clock = clock
         self._stream = stream

@@ -112,12 +112,10 @@ class Workload:
     async def _collect(self, job: Job, token: str, fate: random.Random) -> None:
         attempt = Attempt(
             attempt_id=token,
-            state="completed",
             prediction_id=f"p-{token}",
             submitted_ms=self.clock.now_ms(),
             server_ahead_ms=None,
             output_url=None,
-            price_usd_micros=job.price_usd_micros,
         )
         bought = replace(job, attempt=attempt)
         await self.queue.file_ready(bought, _DIGEST, 6, "{}")

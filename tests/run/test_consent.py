@@ -159,7 +159,7 @@ async def test_a_stop_at_the_question_ends_the_run(shop: Shop) -> None:
 
 def test_no_answer_in_time_is_a_no() -> None:
     loop, answered = VirtualLoop(), threading.Event()
-    asked = Rerun("shop", ((Reason.PROMPT_CHANGED, 8),), 2_000_000, 1_000_000)
+    asked = Rerun("shop", ((Reason.PROMPT_CHANGED, 8),), 2_000_000)
     try:
         clock = SimClock(loop)
         assert loop.run_until_complete(consent._answer(lambda _: answered.wait(50), asked, clock)) is False

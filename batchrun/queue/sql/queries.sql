@@ -225,8 +225,7 @@ UPDATE jobs SET lease_run_id = NULL WHERE job_id = :job_id AND lease_run_id = :r
 SELECT j.job_id, j.batch_id, b.name AS batch, b.checks, j.key, j.state, j.priority, j.price_usd_micros, j.output_path,
        j.file_sha256, j.placed_sha256, r.revision_id, r.take, r.model, r.prompt, r.negative_prompt,
        r.guidance_hundredths, r.duration_s, j.image_path, r.image_url, r.image_sha256,
-       a.attempt_id, a.state AS attempt_state, a.prediction_id, a.submitted_ms, a.server_ahead_ms, a.output_url,
-       a.price_usd_micros AS attempt_price_usd_micros,
+       a.attempt_id, a.prediction_id, a.submitted_ms, a.server_ahead_ms, a.output_url,
        u.attempt_id AS upload_attempt_id, u.url AS upload_url, u.uploaded_ms,
        (SELECT count(*) FROM attempts t WHERE t.fingerprint = r.fingerprint AND t.state = 'failed'
           AND coalesce(t.code, 0) <> 1407) AS failed_attempts
