@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tag", action="append", metavar="TAG", help="only jobs with this tag; repeatable")
     parser.add_argument(
-        "--limit", type=common.count_argument, metavar="N", help="buy at most so many, the highest priorities first"
+        "--limit",
+        type=common.count_argument,
+        metavar="N",
+        help="buy clips for at most so many jobs, the highest priorities first",
     )
     parser.add_argument(
         "--canary", type=common.count_argument, default=0, metavar="N",
