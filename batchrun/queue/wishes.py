@@ -62,6 +62,8 @@ def _retry(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
 def _redo(row: Row, now_ms: int) -> Script[tuple[bool, str]]:
     """A new take: another revision with the same text, bought although its clip is there."""
     state = JobState(row["state"])
+    if not row["current"]:
+        return False, "is no longer in the manifest, and its clip stays as it is; put its row back to have a new take"
     if state is JobState.QUEUED:
         return False, f"take {row['take']} is waiting to be bought already"
     free = yield from ask_one("revisable", job_id=row["job_id"], old_revision_id=row["revision_id"], now_ms=now_ms)

@@ -182,6 +182,13 @@ async def test_what_left_the_manifest_is_promised_nothing(shop: Shop, capsys: py
         before = len(emulator.world.submits)
         await run_shop(shop, emulator)
         assert len(emulator.world.submits) == before + 1
+        shop.rows.pop()
+        shop.add("c")
+        await run_shop(shop, emulator)
+        changed, said = (await ask(capsys, "redo", manifest, "a"))["a"]
+        assert (changed, said[:29]) == (False, "is no longer in the manifest,")
+        assert await asyncio.to_thread(main, ["list", manifest, "--json", "--state", "done"]) == 0
+        assert [job["id"] for job in json.loads(capsys.readouterr().out)["jobs"]] == ["a", "c"]
 
 
 async def test_the_next_step_names_the_same_queue(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
