@@ -2,15 +2,20 @@
 
 import argparse
 import csv
+import glob
 import json
 import os
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from batchrun.cli import common
 from batchrun.errors import UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.document import DEFAULT_MODEL
-from batchrun.manifest.names import check_name
+from batchrun.manifest.names import check_name, fold
 from batchrun.manifest.tables import DelimiterError, delimiter_of
 from batchrun.money import decimal_usd
 
@@ -26,6 +31,7 @@ _DURATION = ("duration", "duration_s", "seconds")
 """A column of these names is taken when it says 5 or 10 as far as one can see."""
 _HEAD_BYTES = 65_536
 _DURATION_S = 5
+_SHOWN = 20
 _MANIFEST = """\
 version: 1
 name: {name}   # the batch: its videos and its budget are kept under this name
@@ -37,10 +43,13 @@ defaults:
 limits:
   budget: {budget}                       # US dollars for this batch, for ever; raise it when the preview looks right
   # tier: silver                     # of your account: bronze, silver, gold, ultra; without it 2 at once, 2 a minute
-jobs:
+{rule}jobs:
 {jobs}"""
+_RULE = """\
+on_invalid: skip   # what cannot be used is left out and listed, and the run ends with 3; `refuse` stops everything instead
+"""
 _GLOB = """\
-  - from: "{pattern}"
+  - from: {pattern}
     prompt: "slow push in on the {{stem}}, soft studio light"   # {{stem}}, {{name}}, {{folder}} of the file
     # tags: [new]
 """
@@ -77,10 +86,14 @@ def main(parsed: argparse.Namespace) -> int:
     if not source.exists():
         raise UsageError(f"there is no {source}; name a folder of pictures or a .csv file")
     target = parsed.output or source.resolve().parent / f"{source.resolve().stem}.yaml"
-    jobs, count = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
+    found = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
     price_usd_micros = models()[DEFAULT_MODEL].price_usd_micros[_DURATION_S]
     text = _MANIFEST.format(
-        name=_name_of(target), duration=_DURATION_S, budget=decimal_usd(min(count, 20) * price_usd_micros), jobs=jobs
+        name=_name_of(target),
+        duration=_DURATION_S,
+        budget=decimal_usd(min(found.clips, 20) * price_usd_micros),
+        rule=_RULE if found.unusable else "",
+        jobs=found.jobs,
     )
     try:
         with target.open("x", encoding="utf-8") as file:
@@ -90,8 +103,18 @@ def main(parsed: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}; name another file with -o") from error
     shown = common.shown_path(target)
-    print(f"{shown}\nnext: batchrun plan {shown}\nthen: batchrun {shown} --preview --limit 5")
+    again = shlex.quote(shown)
+    print(f"{shown}\nnext: batchrun plan {again}\nthen: batchrun {again} --preview --limit 5")
+    _say_unusable(found.unusable)
     return 0
+
+
+def _say_unusable(reasons: Sequence[str]) -> None:
+    if not reasons:
+        return
+    more = [f"… and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
+    text = ["left out because of their names, until they are renamed (see on_invalid):", *reasons[:_SHOWN], *more]
+    print("\n  ".join(text), file=sys.stderr)
 
 
 def _name_of(target: Path) -> str:
@@ -101,16 +124,47 @@ def _name_of(target: Path) -> str:
         return "catalog"
 
 
-def _of_folder(folder: Path, target: Path) -> tuple[str, int]:
-    kinds = [one.suffix for one in folder.iterdir() if one.suffix.lower() in _PICTURES]
-    if not kinds:
+class _Found(NamedTuple):
+    """What the source gives."""
+
+    jobs: str
+    """The text of the entries."""
+    clips: int
+    """How many clips there may be."""
+    unusable: Sequence[str] = ()
+    """Pictures that cannot be used as they are named, and why."""
+
+
+def _of_folder(folder: Path, target: Path) -> _Found:
+    pictures = sorted(
+        one
+        for one in folder.iterdir()
+        if one.suffix.lower() in _PICTURES and not one.name.startswith(".") and not one.is_dir()
+    )
+    if not pictures:
         raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files")
-    start = Path(os.path.relpath(folder, target.resolve().parent)).as_posix()
-    patterns = sorted({f"{start}/*{suffix}" for suffix in kinds})
-    return "".join(_GLOB.format(pattern=pattern) for pattern in patterns), len(kinds)
+    start = glob.escape(Path(os.path.relpath(folder, target.resolve().parent)).as_posix())
+    patterns = sorted({f"{start}/*{one.suffix}" for one in pictures})
+    entries = [_GLOB.format(pattern=json.dumps(pattern, ensure_ascii=False)) for pattern in patterns]
+    usable, reasons = _named_well(pictures)
+    return _Found("".join(entries), max(1, usable), reasons)
 
 
-def _of_table(path: Path, target: Path) -> tuple[str, int]:
+def _named_well(pictures: Sequence[Path]) -> tuple[int, list[str]]:
+    """How many can be used, and why the others cannot."""
+    by_id: dict[str, list[str]] = {}
+    reasons = []
+    for one in pictures:
+        try:
+            by_id.setdefault(fold(check_name(one.stem)), []).append(one.name)
+        except ValueError as error:
+            reasons.append(f"{one.name}: {error}")
+    clashes = [names for names in by_id.values() if len(names) > 1]
+    reasons += [f"{' and '.join(names)} would have one id" for names in clashes]
+    return len(by_id) - len(clashes), reasons
+
+
+def _of_table(path: Path, target: Path) -> _Found:
     if path.suffix.lower() not in _TABLES:
         raise UsageError(f"{path} is neither a folder nor a .csv or .tsv file")
     columns, count, seen, delimiter = _columns(path)
@@ -131,7 +185,8 @@ def _of_table(path: Path, target: Path) -> tuple[str, int]:
         )
     source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()
     names = ", ".join(columns[:12])
-    return _TABLE.format(source=source, key=key, image=image, prompt=prompt, columns=names, more=more), count
+    jobs = _TABLE.format(source=source, key=key, image=image, prompt=prompt, columns=names, more=more)
+    return _Found(jobs, count)
 
 
 def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]], str | None]:
@@ -150,8 +205,11 @@ def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]], str | Non
     if len([name for name in columns if name]) < 2:  # noqa: PLR2004  # a picture and something to say about it
         raise UsageError(f"{path} needs a first line with the names of its columns, two at least")
     whole = rows[1:-1] if len(head) == _HEAD_BYTES else rows[1:]
+    count = sum(1 for row in rows[1:] if any(cell.strip() for cell in row))
+    if not count:
+        raise UsageError(f"{path} has no rows below its header: there is nothing to make clips of")
     seen = {name: {row[at].strip() for row in whole if at < len(row)} for at, name in enumerate(columns)}
-    return columns, max(1, len(rows) - 1), seen, delimiter if must_be_said else None
+    return columns, count, seen, delimiter if must_be_said else None
 
 
 def _delimiter(path: Path, header: str) -> tuple[str, bool]:

@@ -75,7 +75,8 @@ async def _look_ahead(parsed: argparse.Namespace, key: str | None, clock: Clock)
             max_spend_usd_micros=_rest(parsed.max_spend, sum(one.sums.to_buy.usd_micros for one in forecasts)),
         )
         cache = DigestCache(common.digests_path(path), clock.now_ms)  # not saved: looking changes nothing
-        forecasts.append(await look_ahead(options, asking.load(options, cache), clock))
+        origin = None if parsed.preview else options.origin
+        forecasts.append(await look_ahead(options, asking.load(options, cache), clock, origin=origin))
     forecast = merged(forecasts)
     if key is None:
         return forecast, None

@@ -17,6 +17,7 @@ from batchrun.manifest.pictures import Picture, PictureError
 from batchrun.manifest.urls import is_url, url_problem
 
 MAX_WARNINGS = 200
+ADD_ID = "add `id:`"
 
 
 class Entry(NamedTuple):
@@ -131,8 +132,11 @@ class JobMaker:
         self._negative = normal_text(defaults.negative_prompt or "")
         self._guidance_hundredths = guidance_hundredths
 
-    def make(self, entry: Entry, position: int, place: Place) -> JobSpec | None:
-        """The job, or None when it has no id. What is wrong is noted, and then the job stands for no more than its id."""
+    def make(self, entry: Entry, position: int, place: Place, naming: str = ADD_ID) -> JobSpec | None:
+        """The job, or None when it has no id. What is wrong is noted, and then the job stands for no more than its id.
+
+        `naming` says what helps where the picture's name cannot be the id.
+        """
         defaults = self._defaults
         prompt, negative = self._texts(entry, place)
         duration_s = entry.duration or defaults.duration or self._model.default_duration_s
@@ -141,7 +145,7 @@ class JobMaker:
         guidance_hundredths = self._guidance_hundredths
         if entry.guidance_scale is not None:
             guidance_hundredths = self._rules.guidance(place, entry.guidance_scale)
-        key = entry.id if entry.id is not None else _stem(entry.image, place)
+        key = entry.id if entry.id is not None else _stem(entry.image, place, naming)
         if key and (problem := self._output.problem_of(key)):
             place.wrong("id" if entry.id else "", problem)
         path, url, picture = self._image(entry.image, place)
@@ -198,12 +202,12 @@ class JobMaker:
         return path, None, picture
 
 
-def _stem(image: str, place: Place) -> str | None:
+def _stem(image: str, place: Place, naming: str) -> str | None:
     """The id of a job that names none: its picture's stem."""
     if not image:
         return None
     try:
         return check_name(Path(urlsplit(image).path if "://" in image else image).stem)
     except ValueError as error:
-        place.wrong("", f"has no id, and its picture's name cannot be one: {error}; add `id:`")
+        place.wrong("", f"has no id, and its picture's name cannot be one: {error}; {naming}")
         return None

@@ -71,6 +71,11 @@ class Templates:
             elif field == "guidance_scale":
                 rules.guidance(self, value)
 
+    @property
+    def source_place(self) -> str:
+        """Where the entry stands, for messages about what it finds."""
+        return f"`from:` in {self._problems.file}:{self._problems.line_of((*self._loc, 'from'))}"
+
     def take_image(self, field: str) -> None:
         """The picture is not told by a template of the entry, but by the source itself."""
         self._known["image",] = Template(("", ""), (field,))
@@ -124,9 +129,13 @@ def _no_column(shown: str, name: str, columns: Sequence[str]) -> str:
 
 
 class RowReader:
-    """Makes entries of the rows of one table, whose columns stand at `index`."""
+    """Makes entries of the rows of one table, whose columns stand at `index`.
 
-    def __init__(self, templates: Templates, index: Mapping[str, int]) -> None:
+    `rename` says what helps where the rows are files and a name of theirs cannot be an id.
+    """
+
+    def __init__(self, templates: Templates, index: Mapping[str, int], rename: str = "") -> None:
+        self.rename = rename
         part, texts = templates.part, templates.texts
         self._columns = {at: name for name, at in index.items()}
         self._bound = {field: template.bind(index) for field, template in texts.items()}
@@ -162,7 +171,7 @@ class RowReader:
             try:
                 key = check_name(key)
             except ValueError as error:
-                place.wrong("id", str(error))
+                place.wrong("id", f"{error}; {self.rename}" if self.rename else str(error))
                 key = ""
         typed: list[Any] = [None, None, None]
         for at, bound, read in self._typed:

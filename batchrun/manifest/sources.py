@@ -8,7 +8,7 @@ from typing import BinaryIO
 from batchrun.errors import Problem
 from batchrun.manifest.collected import MAX_JOBS, Collected, RowPlace, Skips, beside
 from batchrun.manifest.document import SourcePart
-from batchrun.manifest.entries import JobMaker, Rules
+from batchrun.manifest.entries import ADD_ID, JobMaker, Rules
 from batchrun.manifest.globs import GlobError, find_files, is_pattern
 from batchrun.manifest.pictures import Facts, facts_of, facts_of_open
 from batchrun.manifest.problems import Problems
@@ -134,7 +134,13 @@ class Sources:
         templates.check_columns(repr(source), _PICTURE_FIELDS, index)
         if templates.are_filters_right:
             rows = ((beside(self._problems.file, path), 0, _picture_row(path)) for path in paths)
-            self._rows(RowReader(templates, index), rows, beside(self._problems.file, source), templates)
+            reader = RowReader(templates, index, self._rename(templates))
+            self._rows(reader, rows, beside(self._problems.file, source), templates)
+
+    def _rename(self, templates: Templates) -> str:
+        """What helps against a file's name."""
+        skip = "" if self._skips else ", or leave such pictures out with `on_invalid: skip`"
+        return f"rename it{skip} ({templates.source_place})"
 
     # ------------------------------------------------------------------ rows
 
@@ -163,7 +169,7 @@ class Sources:
         key = reader.key(row)
         place.move(line, key, file)
         entry = reader.entry(row, key, place)
-        spec = self._maker.make(entry, len(self._collected), place)
+        spec = self._maker.make(entry, len(self._collected), place, reader.rename or ADD_ID)
         # A row that is wrong is left out, or the whole manifest is refused: then it is looked at for its id alone.
         if spec is not None and not (place.is_wrong and self._skips):
             self._collected.add(spec, line)

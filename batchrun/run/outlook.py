@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from batchrun.clock import Clock, day_of
+from batchrun.errors import QueueError
 from batchrun.manifest.jobs import Batch
 from batchrun.plan import BUYS, Plan
 from batchrun.queue.records import Balance, Cap, KnownBatch, Took
 from batchrun.queue.store import Queue
 from batchrun.run.asked import asked_of, count_in_time
+from batchrun.run.campaigns import check_all
 from batchrun.run.consent import asked_only, rerun_of
 from batchrun.run.forecast import CapForecast, Forecast, InTime, Lines, duration_s, pace_of, sums_of
 from batchrun.run.latencies import Latencies
@@ -31,15 +33,23 @@ class _Looked:
     balances: dict[Cap, Balance] = field(default_factory=dict)
 
 
-async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -> Forecast:
+async def look_ahead(
+    options: Options, batches: Sequence[Batch], clock: Clock, *, origin: str | None = None
+) -> Forecast:
     """The jobs that the run is asked for, each with its reason, and what they come to.
 
+    Args:
+        options: of the run.
+        batches: the manifests that it would read.
+        clock: says today.
+        origin: whom the run would ask; None where that is nobody of the queue's.
+
     Raises:
-        UsageError: names or tags that no job has.
-        QueueError, StorageError: the queue cannot be used.
+        UsageError: names or tags that no job has, manifests of a campaign that differ.
+        QueueError, StorageError: the queue cannot be used, or belongs to another origin.
     """
     now_ms = clock.now_ms()
-    looked = await _look(options, batches, now_ms, clock)
+    looked = await _look(options, batches, now_ms, clock, origin)
     lines = Lines(asked_of(looked.plans, options.selection).by_batch, looked.past)
     sums = sums_of(lines)
     limits = most_careful([batch.limits for batch in batches])
@@ -76,12 +86,15 @@ async def look_ahead(options: Options, batches: Sequence[Batch], clock: Clock) -
     )
 
 
-async def _look(options: Options, batches: Sequence[Batch], now_ms: int, clock: Clock) -> _Looked:
+async def _look(options: Options, batches: Sequence[Batch], now_ms: int, clock: Clock, origin: str | None) -> _Looked:
     is_free = options.kind != "paid"
     if not await asyncio.to_thread(options.queue_path.exists):
+        await check_all(None, batches)
         return _Looked({one.name: await plan_of(None, one, KnownBatch(), now_ms, is_free=is_free) for one in batches})
     queue = await Queue.open(options.queue_path, clock, kind=options.kind, origin=None, create=False)
     try:
+        _check_origin(queue, origin)
+        await check_all(queue, batches)
         looked = _Looked(took=await queue.latencies())
         plans: dict[str, Plan] = {}
         for batch in batches:
@@ -97,6 +110,15 @@ async def _look(options: Options, batches: Sequence[Batch], now_ms: int, clock: 
     finally:
         await queue.close()
     return looked
+
+
+def _check_origin(queue: Queue, origin: str | None) -> None:
+    """Not left to the opening, which would write the origin into a queue that has none yet."""
+    if origin is not None and queue.identity.origin != origin:
+        raise QueueError(
+            f"the queue {queue.path} belongs to {queue.identity.origin}, and a run would ask {origin}: it would be refused. "
+            "Set WAVESPEED_BASE_URL back, or use another queue with --db PATH"
+        )
 
 
 def _caps(options: Options, batches: Sequence[Batch], looked: _Looked, now_ms: int) -> dict[Cap, list[str]]:

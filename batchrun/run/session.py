@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, UsageError
-from batchrun.manifest.campaigns import check_campaigns, figures_of, read_figures
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.plan import Reason
 from batchrun.provider.client import Client
@@ -20,6 +19,7 @@ from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
 from batchrun.run.asked import Asked, asked_of, left_of, lost_of, open_in_turn, ready_in_time, start_by_ms
 from batchrun.run.audit import audit_charges
+from batchrun.run.campaigns import check_all
 from batchrun.run.closing import look
 from batchrun.run.consent import Rerun
 from batchrun.run.events import Event, Kind, Observer
@@ -170,7 +170,7 @@ class Session:
 
     async def _read_and_open(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
         batches = await asyncio.to_thread(self._load)
-        await self._check_campaigns(queue, batches)
+        await check_all(queue, batches)
         limits = self._options.limits or most_careful([batch.limits for batch in batches])
         self._pace(tools, pool, limits)
         scopes: list[ClaimScope] = []
@@ -198,14 +198,6 @@ class Session:
             self._say_plan(tools, result, asked, limits)
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
             await open_in_turn(queue, tools, pool, asked, scopes, ids, self._options.canary)
-
-    async def _check_campaigns(self, queue: Queue, batches: Sequence[Batch]) -> None:
-        """Also against manifests that are not in this run, as their files are now."""
-        mine = [figures for batch in batches if (figures := figures_of(batch)) is not None]
-        names, paths = {figures.name for figures in mine}, {batch.path for batch in batches}
-        others = [queue.real_path(batch.manifest) for batch in await queue.batches() if batch.campaign in names]
-        read = [await asyncio.to_thread(read_figures, path) for path in others if path not in paths]
-        check_campaigns([*mine, *(figures for figures in read if figures is not None)])
 
     def _say_plan(self, tools: Tools, result: Result, asked: Asked, limits: Limits) -> None:
         to_buy = asked.to_buy

@@ -64,6 +64,32 @@ def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> No
     assert (job.prompt, job.duration_s) == ("slow push in on the Mug, soft studio light", 5)
 
 
+def test_pictures_that_cannot_be_used_as_they_are_named_are_said_and_left_out(tmp_path: Path, capsys: Capture) -> None:
+    names = ("a&b <c>.png", 'it\'s "quoted".png', "mug.png", "Lamp.png", "lamp.jpg", ".hidden.png")
+    for name in names:
+        make_picture(tmp_path / "pics [new]" / name)
+    (tmp_path / "pics [new]" / "folder.png").mkdir()
+    assert main(["init", str(tmp_path / "pics [new]")]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(str(tmp_path / "pics [new].yaml"))
+    for text in ("a&b <c>.png: 'a&b <c>' holds '<'", 'it\'s "quoted".png: ', "Lamp.png and lamp.jpg would have one id"):
+        assert text in said.err
+    assert "mug" not in said.err
+    assert "hidden" not in said.err
+    text = (tmp_path / "pics [new].yaml").read_text("utf-8")
+    assert "on_invalid: skip   # " in text
+    batch = load_manifest(tmp_path / "pics [new].yaml")
+    assert ([job.key for job in batch.jobs], batch.skipped.count) == (["mug"], 4)
+    assert batch.caps.budget_usd_micros == 250_000
+
+
+def test_well_named_pictures_need_no_rule(tmp_path: Path, capsys: Capture) -> None:
+    make_picture(tmp_path / "pics" / "mug.png")
+    assert main(["init", str(tmp_path / "pics")]) == 0
+    assert "on_invalid" not in (tmp_path / "pics.yaml").read_text("utf-8")
+    assert capsys.readouterr().err == ""
+
+
 def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, capsys: Capture) -> None:
     make_picture(tmp_path / "pics" / "a.png")
     target = tmp_path / "pics.yaml"
@@ -71,6 +97,7 @@ def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.csv").write_text("sku,title\nm1,Mug\n")
     (tmp_path / "one.csv").write_text("image\na.png\n")
+    (tmp_path / "head.csv").write_text("sku,image\n\n,\n")
     (tmp_path / "latin.csv").write_bytes(b"sku,image\nm\xfc,a.png\n")
     for words, said in (
         (["pics"], "exists and is left as it is"),
@@ -78,6 +105,7 @@ def test_nothing_is_overwritten_and_what_cannot_be_read_is_said(tmp_path: Path, 
         (["empty"], "holds no .jpg"),
         (["no.csv"], "has no column that looks like a picture's"),
         (["one.csv"], "needs a first line"),
+        (["head.csv"], "has no rows below its header"),
         (["latin.csv"], "cannot be read as UTF-8"),
         (["pics.yaml"], "neither a folder nor a .csv"),
         (["pics", "-o", str(tmp_path / "no" / "x.yaml")], "cannot be written"),

@@ -185,9 +185,9 @@ async def test_touched_files_reordered_rows_and_other_settings_of_pace_are_no_ch
 async def test_plan_says_that_a_yes_is_needed(
     shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WAVESPEED_BASE_URL", "http://127.0.0.1:9")
     shop.add_many(COUNT)
     async with emulated() as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
         await run_shop(shop, emulator)
     shop.rows = [row.replace("It turns", "It falls") for row in shop.rows]
     shop.write()

@@ -15,6 +15,7 @@ from batchrun.manifest.jobs import Limits
 from batchrun.run.forecast import duration_s
 from batchrun.run.polling import Latency
 from tests.conftest import Shop, emulated, make_picture, run_shop
+from tests.run.test_session import code_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -48,10 +49,11 @@ async def test_a_new_manifest_needs_no_queue_and_gets_none(shop: Shop, capsys: C
     assert not shop.queue_path.exists()
 
 
-async def test_every_reason_with_its_price(shop: Shop, capsys: Capture) -> None:
+async def test_every_reason_with_its_price(shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("same", "prompt", "picture", "settings", "gone", "twin"):
         shop.add(key)
     async with emulated() as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
         await run_shop(shop, emulator)
         assert (await plan(shop, capsys, "--exit-code"))[0] == 0
         shop.replace("image: pics/prompt.png, prompt: 'It turns'", "image: pics/prompt.png, prompt: 'It falls'")
@@ -87,9 +89,10 @@ async def test_of_equal_rows_one_is_bought(shop: Shop, capsys: Capture) -> None:
     assert (found["to_buy"], found["copies"], found["price_usd"], found["saved_usd"]) == (1, 2, "0.25", "0.50")
 
 
-async def test_what_failed_says_why(shop: Shop, capsys: Capture) -> None:
+async def test_what_failed_says_why(shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.add("a")
     async with emulated({Fault.TASK_MODERATION: 1.0}) as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
         await run_shop(shop, emulator)
     code, said = await plan(shop, capsys, "--exit-code")
     assert code == 0
@@ -97,13 +100,51 @@ async def test_what_failed_says_why(shop: Shop, capsys: Capture) -> None:
     assert "1200" in said
 
 
-async def test_a_new_take_is_bought_though_its_clip_is_there(shop: Shop, capsys: Capture) -> None:
+async def test_a_new_take_is_bought_though_its_clip_is_there(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.add("a")
     async with emulated() as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
         await run_shop(shop, emulator)
     assert await asyncio.to_thread(main, ["redo", str(shop.manifest), "a"]) == 0
     found = await plan_json(shop, capsys)
     assert (found["to_buy"], found["copies"]) == (1, 0)
+
+
+async def test_a_plan_refuses_what_the_run_refuses_for_its_campaign(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.head = "campaign: {name: spring, budget: 1.00}"
+    shop.add("a")
+    other = shop.folder / "other.yaml"
+    other.write_text(shop.manifest.read_text().replace("budget: 1.00}", "budget: 2.00}"))
+    wanted = f"{shop.manifest} says budget $1.00, daily_budget none and {other} says budget $2.00"
+    assert await asyncio.to_thread(main, ["plan", str(shop.manifest), str(other)]) == ExitCode.USAGE
+    assert wanted in capsys.readouterr().err
+    assert not shop.queue_path.exists()
+    async with emulated() as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
+        await run_shop(shop, emulator)
+        other.write_text(other.read_text().replace("turns", "falls"))
+        result = await run_shop(shop, emulator, manifests=[other])  # against a manifest that the queue knows
+        assert code_of(result) is ExitCode.USAGE
+        assert await asyncio.to_thread(main, ["plan", str(other)]) == ExitCode.USAGE
+        assert str(result.problem) in capsys.readouterr().err
+
+
+async def test_a_plan_refuses_a_queue_that_belongs_to_another_address(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        assert (await plan(shop, capsys))[0] == ExitCode.USAGE  # where nothing listens
+        assert await asyncio.to_thread(main, ["plan", str(shop.manifest), "--json"]) == ExitCode.USAGE
+        said = json.loads(capsys.readouterr().out)
+        assert f"belongs to {emulator.base_url}, and a run would ask http://127.0.0.1:9" in json.dumps(said)
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
+        assert (await plan(shop, capsys))[0] == 0
 
 
 @given(st.integers(0, 500), st.integers(1, 100), st.integers(1, 1000), st.floats(1, 600), st.floats(0.1, 1))

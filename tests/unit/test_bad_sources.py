@@ -351,6 +351,31 @@ def test_a_bad_picture_of_a_pattern(folder: Path, name: str, make: Callable[[Pat
     assert wanted in problems[0]
 
 
+NAMES: list[tuple[str, str, str]] = [
+    (
+        "on_invalid: refuse",
+        "x",
+        "; rename it, or leave such pictures out with `on_invalid: skip` (`from:` in shop.yaml:4)",
+    ),
+    (
+        "on_invalid: refuse",
+        "x, id: 'p-{stem}'",
+        "; rename it, or leave such pictures out with `on_invalid: skip` (`from:` in",
+    ),
+    ("on_invalid: skip", "x", "; rename it (`from:` in shop.yaml:4)"),
+]
+
+
+@pytest.mark.parametrize(("rule", "more", "wanted"), NAMES)
+def test_a_badly_named_picture_of_a_pattern_says_what_helps(folder: Path, rule: str, more: str, wanted: str) -> None:
+    make_picture(folder / "pics" / "a<b.png")
+    (problem, *_) = found(folder, f"version: 1\n{rule}\njobs:\n  - {{from: 'pics/*.png', prompt: {more}}}\n")
+    assert problem.startswith("pics/a<b.png")
+    assert "holds '<'" in problem
+    assert wanted in problem
+    assert "add `id:`" not in problem
+
+
 HEADS: list[tuple[str, str]] = [
     ("defaults: {guidance_scale: 1e999999}\n", "2:28: defaults.guidance_scale: 1E+999999 is out of range"),
     ("on_invalid: ignore\n", "2:13: on_invalid: 'ignore' is not accepted; accepted: 'refuse' or 'skip'"),
