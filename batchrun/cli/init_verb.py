@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from batchrun.cli import common
+from batchrun.cli.terminal import say
 from batchrun.errors import UsageError
 from batchrun.manifest.names import check_name
 
@@ -79,7 +80,7 @@ def main(parsed: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}; name another file with -o") from error
     shown = common.shown_path(target)
-    print(f"{shown}\nnext: batchrun plan {shown}\nthen: batchrun {shown} --preview --limit 5")
+    say(shown, f"next: batchrun plan {shown}", f"then: batchrun {shown} --preview --limit 5")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn, Self, TextIO
 from tqdm import tqdm
 
 from batchrun.cli.logfile import LogFile
+from batchrun.cli.terminal import visible
 from batchrun.clock import Clock, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.run.events import Event, Kind
@@ -123,6 +124,7 @@ class Progress:
         return f"{name}{what}{count}{detail}"
 
     def _line(self, text: str) -> None:
+        text = visible(text)
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.write(text, file=self._stream)
