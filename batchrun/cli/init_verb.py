@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchrun.cli import common
+from batchrun.cli.terminal import say
 from batchrun.errors import UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.document import DEFAULT_MODEL
@@ -104,7 +105,7 @@ def main(parsed: argparse.Namespace) -> int:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}; name another file with -o") from error
     shown = common.shown_path(target)
     again = shlex.quote(shown)
-    print(f"{shown}\nnext: batchrun plan {again}\nthen: batchrun {again} --preview --limit 5")
+    say(shown, f"next: batchrun plan {again}", f"then: batchrun {again} --preview --limit 5")
     _say_unusable(found.unusable)
     return 0
 
@@ -114,7 +115,7 @@ def _say_unusable(reasons: Sequence[str]) -> None:
         return
     more = [f"… and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
     text = ["left out because of their names, until they are renamed (see on_invalid):", *reasons[:_SHOWN], *more]
-    print("\n  ".join(text), file=sys.stderr)
+    say(*(f"  {line}" if at else line for at, line in enumerate(text)), to=sys.stderr)
 
 
 def _name_of(target: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock, local_minute, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.states import JobState
@@ -72,7 +73,7 @@ def main(parsed: argparse.Namespace) -> int:
             json.dumps({"schema_version": SCHEMA_VERSION, "total": total, "jobs": jobs}, ensure_ascii=False, indent=2)
         )
     else:
-        print("\n".join(_table(shown)))
+        say(*_table(shown))
         if total > len(shown):
             print(f"… and {total - len(shown):,} more")
     return 0

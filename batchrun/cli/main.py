@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 import batchrun
+from batchrun.cli.terminal import say
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _fail(error: BatchrunError, *, as_json: bool) -> int:
     code = int(error.exit_code)
     if as_json:
         print(json.dumps(error_json(error), ensure_ascii=False, indent=2))
-    print(str(error), file=sys.stderr)
+    say(*str(error).split("\n"), to=sys.stderr)
     return code
 
 

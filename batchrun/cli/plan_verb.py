@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from batchrun.cli import asking, common
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock, rfc3339
 from batchrun.errors import ExitCode
 from batchrun.manifest.digests import DigestCache
@@ -51,9 +52,9 @@ def say_plan(parsed: argparse.Namespace, *, every: bool = False, exit_code: bool
         stream.end()
     else:
         for text in (*_lines(parsed, forecast, today), *skipped_lines(forecast.skipped)):
-            print(text)
+            say(text)
         for text in _job_lines(forecast, every=every):
-            print(text)
+            say(text)
     return int(ExitCode.WOULD_BUY) if exit_code and forecast.sums.to_buy.count else 0
 
 

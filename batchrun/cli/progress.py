@@ -10,6 +10,7 @@ from typing import Self, TextIO
 
 from batchrun.cli.logfile import LogFile
 from batchrun.cli.screen import Count, Screen
+from batchrun.cli.terminal import visible
 from batchrun.clock import Clock, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.run.events import Event, Kind
@@ -89,12 +90,13 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Show a line; without a bar with its time."""
+        text = visible(text)
         self._screen.line(text if self._has_bar else f"{rfc3339(self._clock.now_ms())[11:19]} {text}")
 
     @contextmanager
     def asking(self, question: str) -> Iterator[None]:
         """Show a question for the time of the block. Not longer than until the plan is made: no answer in time is one."""
-        self._screen.ask(question)
+        self._screen.ask(visible(question))
         try:
             yield
         finally:

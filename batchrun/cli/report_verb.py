@@ -12,6 +12,7 @@ from typing import TextIO
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import StorageError, UsageError
 from batchrun.report.page import Head, is_ours, write_page
@@ -81,7 +82,7 @@ async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clo
         raise UsageError(f"{page} exists and is no report; move it away, or name another file with -o")
     with _written(page) as out:
         await write_page(out, page, sources, each_clip(sources), head)
-    print(common.shown_path(page))
+    say(common.shown_path(page))
 
 
 def _in_folder(output: Path) -> Path:
@@ -103,7 +104,7 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     if path is not None:
         with _written(path) as out:
             yield out
-        print(common.shown_path(path))
+        say(common.shown_path(path))
         return
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", errors="surrogateescape", newline="")
     try:

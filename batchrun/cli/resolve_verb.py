@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock, rfc3339
 from batchrun.errors import UsageError
 from batchrun.provider.client import Client
@@ -149,9 +150,9 @@ def _print(parsed: argparse.Namespace, shown: Sequence[_Shown], *, decides: bool
     if not shown:
         print("nothing to decide")
     for one in shown:
-        print(f"{one.name}: {decision if decides else one.text}")
+        say(f"{one.name}: {decision if decides else one.text}")
     if shown:
-        print(f"next: {_next(parsed, decides=decides)}")
+        say(f"next: {_next(parsed, decides=decides)}")
 
 
 def _next(parsed: argparse.Namespace, *, decides: bool) -> str:

@@ -20,6 +20,7 @@ from batchrun.cli.main import error_json
 from batchrun.cli.progress import Progress, RunLog, both
 from batchrun.cli.rehearsal import Rehearsed, Terms, rehearse
 from batchrun.cli.rehearsal_stage import surroundings, teach
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, FastClock, HoldingLoop, SystemClock
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
@@ -107,7 +108,7 @@ def _logging(parsed: argparse.Namespace, clock: Clock) -> Iterator[RunLog | None
     if parsed.log_file is None:
         yield None
         return
-    warn = partial(print, file=sys.stderr)
+    warn = partial(say, to=sys.stderr)
     file = LogFile(parsed.log_file, parsed.log_size * 1_000_000, _LOGS_KEPT, lambda text: warn(f"warning: {text}"))
     log = RunLog(file, clock)
     try:
@@ -266,7 +267,7 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
     reasons = summary.exit_reasons(result, common.command_of(parsed), options=options, can_resolve=can_resolve)
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
-        print(str(result.problem), file=sys.stderr)
+        say(*str(result.problem).split("\n"), to=sys.stderr)
     if parsed.json:
         found = dict(summary.run_json(result, reasons, code))
         if parsed.preview:
@@ -281,7 +282,7 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
     if result.batches:
         _print_summary(parsed, result, reasons, loaded)
     for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", to=sys.stderr)
     return int(code)
 
 
@@ -295,7 +296,7 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
     )
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
-        print(str(result.problem), file=sys.stderr)
+        say(*str(result.problem).split("\n"), to=sys.stderr)
     if parsed.json:
         found = dict(summary.run_json(result, reasons, code))
         found |= rehearsal_summary.rehearsal_json(read.stages, result, played_s)
@@ -303,7 +304,7 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
             found |= error_json(result.problem)
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return int(code)
-    print("\n".join(rehearsal_summary.lines_of(read.stages, result, reasons, code, played_s)))
+    say(*rehearsal_summary.lines_of(read.stages, result, reasons, code, played_s))
     return int(code)
 
 
@@ -315,11 +316,11 @@ def _print_summary(
     for line in summary.run_lines(
         result, reasons, preview=parsed.preview, real_price_usd_micros=price_usd_micros, real_time=time
     ):
-        print(line)
+        say(line)
     for folder in sorted({batch.output_folder for batch in loaded}):
-        print(f"videos: {shown_path(folder)}")
+        say(f"videos: {shown_path(folder)}")
     if any(view.counts.get(JobState.DONE, 0) for view in result.batches):
-        print(f"to look at them: batchrun report {common.command_of(parsed)}")
+        say(f"to look at them: batchrun report {common.command_of(parsed)}")
 
 
 def _real_run(batches: Sequence[Batch]) -> tuple[int, float]:

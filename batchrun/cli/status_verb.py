@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchrun.cli import common
+from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import QueueError
 from batchrun.money import decimal_usd, format_usd
@@ -54,7 +55,7 @@ def main(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(_json(standing), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(standing, clock.now_ms())))
+        say(*_lines(standing, clock.now_ms()))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
+from batchrun.cli.terminal import say
 from batchrun.clock import SystemClock
 from batchrun.errors import UsageError
 from batchrun.queue.store import Queue
@@ -38,7 +39,7 @@ def carry_out(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> int:
     if parsed.json:
         print(json.dumps(_json(verb, granted), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_lines(parsed, granted)))
+        say(*_lines(parsed, granted))
     return 0
 
 

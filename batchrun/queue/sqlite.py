@@ -5,6 +5,7 @@ transaction begins IMMEDIATE and needs no row locks.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ BUSY_TIMEOUT_S = 60.0
 _WAL_TRIES = 100
 _OLDEST_SQLITE = (3, 37, 0)
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.gluster", "ceph", "afs", "9p", "davfs")
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 _PRIMARY_CODE = 0xFF
@@ -133,7 +135,8 @@ def file_system_of(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
     here = os.path.realpath(folder)
     best, kind = "", ""
     for line in lines:
-        _, point, this_kind, *_ = line.split(" ")
+        _, written, this_kind, *_ = line.split(" ")
+        point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), written)  # a blank stands there as \\040
         inside = here == point or here.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, this_kind

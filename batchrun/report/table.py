@@ -11,8 +11,8 @@ from batchrun.queue.states import JobState
 from batchrun.report.statement import Statement, statement_json
 from batchrun.run.summary import SCHEMA_VERSION
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a cell for a formula; OWASP, CSV injection."""
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+"""What makes a spreadsheet take a cell for a formula, the full-width forms too; OWASP, CSV injection."""
 
 
 def row_of(clip: ClipView) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """`batchrun list`: who is asked for, in which order, in which columns."""
 
 import asyncio
+import io
 import json
 
 import pytest
 
 from batchrun.cli.main import main
+from batchrun.cli.progress import Progress
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
+from batchrun.run.events import Event, Kind
 from tests.clocks import StillClock
-from tests.conftest import Shop, emulated, run_shop
+from tests.conftest import KEY, Shop, emulated, make_picture, run_shop
 from tests.store.stores import batch, opened, spec, take_in
 
 Capture = pytest.CaptureFixture[str]
@@ -98,3 +101,41 @@ async def test_the_first_of_more_than_are_kept(shop: Shop, capsys: Capture) -> N
     assert await ids(shop, capsys, "--sort", "priority", "--limit", "3") == [one.key for one in by_priority[:3]]
     assert await ids(shop, capsys, "--limit", "2") == ["j0000", "j0001"]
     assert (await listed(shop, capsys, "--limit", "2"))[-1] == f"… and {jobs - 2:,} more"
+
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+
+
+async def test_what_people_write_cannot_steer_the_terminal(shop: Shop, capsys: Capture) -> None:
+    """A prompt comes from a table that somebody else fills."""
+    (shop.folder / "p.csv").write_text(f'sku,prompt\na,"{STEERING} turns\nnext: rm -rf ~"\n')
+    make_picture(shop.folder / "a.png")
+    shop.rows = ['  - {from: p.csv, id: "{sku}", image: a.png, prompt: "{prompt}"}']
+    shop.write()
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, max_spend_usd_micros=0)
+    lines = await listed(shop, capsys)
+    assert len(lines) == 2
+    assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e turns\nnext: rm" in lines[1]
+    (found,) = json.loads("\n".join(await listed(shop, capsys, "--json")))["jobs"]
+    assert found["prompt"].startswith(STEERING)
+
+
+async def test_nor_can_what_they_write_into_names_and_errors(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVESPEED_API_KEY", KEY)
+    shop.manifest.write_text(
+        f'version: 1\njobs: [{{image: "{STEERING.encode("unicode_escape").decode()}.png", prompt: x}}]\n'
+    )
+    for words in (["plan", str(shop.manifest)], ["plan", f"{STEERING}.yaml"], ["list", STEERING], [STEERING]):
+        assert await asyncio.to_thread(main, words) == ExitCode.USAGE
+    said = "".join(capsys.readouterr())
+    assert not {*STEERING[:1], "\x07", "\x9b", "\u202e"} & {*said}
+
+
+def test_progress_is_said_without_them() -> None:
+    out = io.StringIO()
+    with Progress(StillClock(), quiet=False, verbose=True, stream=out) as progress:
+        progress(Event(Kind.FAILED, "shop", "a", f"{STEERING}\nnext"))
+    assert out.getvalue().endswith("\\u202e\\nnext\n")

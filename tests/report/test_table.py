@@ -13,8 +13,25 @@ from batchrun.report.table import COLUMNS, cell, row_of, write_csv, write_json
 from tests.report.shelf import clip, each
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20) | st.sampled_from(
-    ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", 'say "a", then; b', "'=1", "", ","]
+    [
+        "=cmd|' /C calc'!A0",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        'say "a", then; b',
+        "'=1",
+        "",
+        ",",
+        "＝1+1",
+        "＋1",
+        "－1",
+        "＠SUM(A1)",
+    ]
 )
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=4), max_size=5))
@@ -25,9 +42,9 @@ def test_cells_come_back_and_none_is_a_formula(rows: list[list[str]]) -> None:
     assert [[cell(text) for text in row] for row in rows] == found
     for row, read in zip(rows, found, strict=True):
         for text, back in zip(row, read, strict=True):
-            assert not back.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+            assert not back.startswith(FORMULA)
             assert back in (text, f"'{text}")
-            assert (back == text) == (text[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n") or not text)
+            assert (back == text) == (not text.startswith(FORMULA))
 
 
 def test_lists_and_nothing() -> None:

@@ -111,3 +111,13 @@ def test_network_file_systems_are_recognised(tmp_path: Path) -> None:
     assert file_system_of(tmp_path / "nas" / "deep", mounts) == "nfs4"
     assert file_system_of(tmp_path, mounts) == "ext4"
     assert file_system_of(tmp_path, tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("my share", r"my\040share"), ("a\\b", r"a\134b"), ("tab\t", r"tab\011")]
+)
+def test_a_network_share_with_a_blank_in_its_name(tmp_path: Path, name: str, written: str) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nnas:/x {tmp_path}/{written} nfs4 rw 0 0\n")
+    (tmp_path / name).mkdir()
+    assert file_system_of(tmp_path / name, mounts) == "nfs4"
