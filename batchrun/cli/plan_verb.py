@@ -53,7 +53,7 @@ def say_plan(parsed: argparse.Namespace, *, every: bool = False, exit_code: bool
     else:
         for text in (*_lines(parsed, forecast, today), *skipped_lines(forecast.skipped)):
             say(text)
-        for text in _job_lines(forecast, every=every):
+        for text in _job_lines(forecast, every=every, is_free=parsed.preview):
             say(text)
     return int(ExitCode.WOULD_BUY) if exit_code and forecast.sums.to_buy.count else 0
 
@@ -92,13 +92,10 @@ def _rest(max_spend_usd_micros: int | None, price_usd_micros: int) -> int | None
 
 
 def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) -> list[str]:
-    sums, to_buy = forecast.sums, forecast.sums.to_buy
-    lines = [f"{jobs_text(sums.jobs)}, {to_buy.count} to buy for at most {format_usd(to_buy.usd_micros)}"]
-    for reason, (count, cost) in forecast.by_reason().items():
-        lines.append(f"  {count:>7} {reason.value:<26} {format_usd(cost) if cost else ''}".rstrip())
-    if sums.copies:
-        saved = format_usd(sums.saved_usd_micros)
-        lines.append(f"  {sums.copies:>7} {'copies of the same request':<26} {saved} saved")
+    lines = _counts(forecast, is_free=parsed.preview)
+    if parsed.preview:
+        return lines + _canary_lines(forecast, parsed.canary, is_free=True)
+    to_buy = forecast.sums.to_buy
     lines += [_cap_line(cap) for cap in forecast.caps]
     lines += [
         f"{name}: nothing bounds what it may spend, and a run is refused: add `limits: {{budget: 25.00}}`, or --max-spend 5"
@@ -107,9 +104,7 @@ def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) 
     if today is not None:
         lines += _today_lines(forecast, today)
     lines += [f"needs --yes, or a yes at the terminal: {rerun}" for rerun in forecast.reruns]
-    if canaries := forecast.canaries(parsed.canary):
-        first = format_usd(sum(line.price_usd_micros for line in canaries))
-        lines.append(f"the first {len(canaries)} for {first}, and the others only when these are done and look well")
+    lines += _canary_lines(forecast, parsed.canary, is_free=False)
     if to_buy.count:
         lines.append(f"about {common.shown_time(forecast.duration_s)}, {forecast.pace}")
     if (reach := forecast.in_time) is not None and to_buy.count:
@@ -117,6 +112,27 @@ def _lines(parsed: argparse.Namespace, forecast: Forecast, today: Today | None) 
             f"about {reach.clips} of {reach.of_clips} clips will be ready by {rfc3339(reach.deadline_ms)[:16]}Z"
         )
     return lines
+
+
+def _counts(forecast: Forecast, *, is_free: bool) -> list[str]:
+    """How many jobs for which reason and price; a preview has none, and takes no time worth planning."""
+    sums, to_buy = forecast.sums, forecast.sums.to_buy
+    price = f"to buy for at most {format_usd(to_buy.usd_micros)}"
+    lines = [f"{jobs_text(sums.jobs)}, {to_buy.count} {'to preview, free, some seconds each' if is_free else price}"]
+    for reason, (count, cost) in forecast.by_reason().items():
+        lines.append(f"  {count:>7} {reason.value:<26} {format_usd(cost) if cost and not is_free else ''}".rstrip())
+    if sums.copies:
+        words = "copy of the same request" if sums.copies == 1 else "copies of the same request"
+        saved = "" if is_free else f"{format_usd(sums.saved_usd_micros)} saved"
+        lines.append(f"  {sums.copies:>7} {words:<26} {saved}".rstrip())
+    return lines
+
+
+def _canary_lines(forecast: Forecast, count: int, *, is_free: bool) -> list[str]:
+    canaries = forecast.canaries(count)
+    price = "" if is_free else f" for {format_usd(sum(line.price_usd_micros for line in canaries))}"
+    first = f"the first {len(canaries)}{price}, and the others only when these are done and look well"
+    return [first] if canaries else []
 
 
 def _today_lines(forecast: Forecast, today: Today) -> list[str]:
@@ -159,21 +175,21 @@ def _cap_line(forecast: CapForecast) -> str:
     return f"{stands}, {format_usd(left)} after this"
 
 
-def _job_lines(forecast: Forecast, *, every: bool) -> Iterator[str]:
+def _job_lines(forecast: Forecast, *, every: bool, is_free: bool) -> Iterator[str]:
     sums = forecast.sums
     count = sums.jobs - (0 if every else sum(sums.counts[reason] for reason in _QUIET))
     shown = count if every else min(count, _SHOWN)
     wanted = (line for line in forecast.lines if every or line.planned.reason not in _QUIET)
     for line in islice(wanted, shown):
-        yield f"{line.batch}/{line.planned.spec.key}: {_why(line)}"
+        yield f"{line.batch}/{line.planned.spec.key}: {_why(line, is_free=is_free)}"
     if count > shown:
         yield f"… and {count - shown} more; --all shows every job"
 
 
-def _why(line: Line) -> str:
+def _why(line: Line, *, is_free: bool) -> str:
     planned = line.planned
     words = f"{planned.reason.value}{', a copy' if line.is_copy else ''}"
-    if line.price_usd_micros:
+    if line.price_usd_micros and not is_free:
         words += f", {format_usd(line.price_usd_micros)}"
     was = planned.known.was if planned.known is not None else ""
     if planned.reason is Reason.PROMPT_CHANGED:

@@ -85,6 +85,10 @@ def _check(template: str, problems: Problems) -> bool:
     loc: Loc = ("output",)
     if re.match(r"[a-z][a-z0-9+]*://", template, re.IGNORECASE):
         problems.add(loc, f"{template!r}: videos are written to local folders; write a path")
+    if template.startswith("~"):
+        problems.add(
+            loc, f"{template!r}: ~ is not a home folder here; write an absolute path such as /home/me/videos/…"
+        )
     fields = _template_fields(template)
     if fields is None or not set(fields) <= set(_OUTPUT_FIELDS) or ID_MARK in template:
         problems.add(loc, f"{template!r} has fields that do not exist; known: {{batch}}, {{id}}")

@@ -48,7 +48,15 @@ class Problems:
                 continue
             seen.add(loc)
             unknown_key = detail["type"] == "extra_forbidden"
-            self.add(loc, _unknown_key(detail, model, also) if unknown_key else finding(detail), at_key=unknown_key)
+            message = _unknown_key(detail, model, also, self._point(loc)) if unknown_key else finding(detail)
+            self.add(loc, message, at_key=unknown_key)
+
+    def _point(self, loc: Loc) -> str:
+        """What helps where a comma was meant as a decimal point: `{budget: 1,5}` is YAML for a budget of 1 and a key 5."""
+        key, before = str(loc[-1]), self._root.before(loc)
+        if before is None or not key.isdigit() or not isinstance(before[1].value, str) or not before[1].value.isdigit():
+            return ""
+        return f"a decimal point is a point: {before[0]}: {before[1].value}.{key}; "
 
     @property
     def any(self) -> bool:
@@ -72,7 +80,7 @@ def _without_union_arms(loc: Loc) -> Loc:
     return tuple(step for step in loc if not (isinstance(step, str) and ("[" in step or step in {"int", "literal"})))
 
 
-def _unknown_key(detail: ErrorDetails, model: type[BaseModel], also: Sequence[str]) -> str:
+def _unknown_key(detail: ErrorDetails, model: type[BaseModel], also: Sequence[str], hint: str) -> str:
     key = str(detail["loc"][-1])
     for step in detail["loc"][:-1]:
         annotation = model.model_fields[str(step)].annotation
@@ -80,7 +88,7 @@ def _unknown_key(detail: ErrorDetails, model: type[BaseModel], also: Sequence[st
         model = next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, BaseModel)), model)
     known = [*also, *(field.alias or name for name, field in model.model_fields.items())]
     nearest = get_close_matches(key, known, 1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    hint = hint or (f"did you mean {nearest[0]!r}? " if nearest else "")
     return f"unknown key {key!r}; {hint}known keys: {', '.join(known)}"
 
 

@@ -67,6 +67,12 @@ class Node:
             return self.value[step]
         return None
 
+    def before(self, loc: Loc) -> "tuple[str, Node] | None":
+        """The key that stands before the key at `loc`, with its value."""
+        keys, key = list(self._at(loc[:-1]).keys), str(loc[-1])
+        at = keys.index(key) if key in keys else 0
+        return (keys[at - 1], self._at((*loc[:-1], keys[at - 1]))) if at else None
+
     def locate_key(self, loc: Loc) -> tuple[int, int]:
         """Line and column of the key at `loc`: for complaints about the key itself."""
         parent = self._at(loc[:-1])

@@ -112,6 +112,27 @@ async def test_a_new_take_is_bought_though_its_clip_is_there(
     assert (found["to_buy"], found["copies"]) == (1, 0)
 
 
+async def test_one_copy_is_a_copy(shop: Shop, capsys: Capture) -> None:
+    shop.add("a", seed=1).add("b", seed=1)
+    assert "      1 copy of the same request   $0.25 saved\n" in (await plan(shop, capsys))[1]
+    shop.add("c", seed=1)
+    assert "      2 copies of the same request $0.50 saved\n" in (await plan(shop, capsys))[1]
+
+
+async def test_the_plan_of_a_preview_speaks_of_no_money_and_no_nights(shop: Shop, capsys: Capture) -> None:
+    shop.add("a").add("b", more=", duration: 10").add("c", seed=0)
+    said = (await plan(shop, capsys, "--preview", "--canary", "1", "--finish-by", "06:00"))[1]
+    assert said.splitlines() == [
+        "3 jobs, 2 to preview, free, some seconds each",
+        "        2 new",
+        "        1 copy of the same request",
+        "the first 1, and the others only when these are done and look well",
+        "shop/a: new",
+        "shop/b: new",
+        "shop/c: new, a copy",
+    ]
+
+
 async def test_a_plan_refuses_what_the_run_refuses_for_its_campaign(
     shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,17 @@ ONE_PROBLEM = [
         "version: 1\noutput: 's3://b/{id}.mp4'\n" + JOB,
         "2:9: output: 's3://b/{id}.mp4': videos are written to local folders",
     ),
+    (
+        "version: 1\noutput: ~/v/{id}.mp4\n" + JOB,
+        "2:9: output: '~/v/{id}.mp4': ~ is not a home folder here; write an abs",
+    ),
+    ("version: 1\noutput: ~me/{id}.mp4\n" + JOB, "2:9: output: '~me/{id}.mp4': ~ is not a home folder here"),
+    (
+        "version: 1\nlimits: {budget: 1,5}\n" + JOB,
+        "2:20: limits.5: unknown key '5'; a decimal point is a point: budget: 1.5; known keys: tier",
+    ),
+    ("version: 1\ndefaults: {guidance_scale: 0,25}\n" + JOB, "a decimal point is a point: guidance_scale: 0.25"),
+    ("version: 1\nlimits: {tier: silver, 5: 1}\n" + JOB, "2:24: limits.5: unknown key '5'; known keys: tier"),
     ("version: 1\ndefaults: {duration: 7}\n" + JOB, "2:22: defaults.duration: 7 s is not on offer; accepted: 5 or 10"),
     ("version: 1\ncampaign: {budget: 5}\n" + JOB, "2:11: campaign.name: is missing"),
     ("version: 1\njobs: [{image: mug.png}]\n", "2:8: jobs[0].prompt: is missing"),
