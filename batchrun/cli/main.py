@@ -1,7 +1,6 @@
 """Which verb was typed, and the exit code of whatever happened. Imports nothing heavy: `--help` must be quick."""
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -10,14 +9,12 @@ from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import batchrun
+from batchrun.cli import streams
 from batchrun.cli.terminal import say
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
@@ -53,25 +50,17 @@ exit status:
 """
 
 
-class _PatientPipe(io.FileIO):
-    """Standard output that a reader such as `head` may leave: the work goes on, and its exit status stays true."""
-
-    def write(self, data: "Buffer", /) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return memoryview(data).nbytes
-
-
 def entry() -> None:
     """The console script."""
-    if sys.stdout is not None:  # it was closed before the program began
-        out = io.BufferedWriter(_PatientPipe(sys.stdout.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(out, sys.stdout.encoding, sys.stdout.errors, line_buffering=sys.stdout.isatty())
-    sys.exit(main(sys.argv[1:]))
+    streams.prepare()
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as end:  # argparse has printed a help text or the version
+        code = _unless_lost(end.code if isinstance(end.code, int) else 0)
+    lost = streams.lost_output()
+    if lost is not None:
+        print(f"standard output cannot be written: {lost.strerror}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,7 +87,13 @@ def _dispatch(parser: "_Parser", words: list[str]) -> int:
     if parsed.verb is None:
         parser.print_help()
         return int(ExitCode.USAGE)
-    return _carry_out(verb_module(parsed.verb).main, parsed)
+    code = _carry_out(verb_module(parsed.verb).main, parsed)
+    # What a run has bought is there, whoever reads of it; of the other verbs the output is what was asked for.
+    return code if parsed.verb == "run" and not parsed.dry_run else _unless_lost(code)
+
+
+def _unless_lost(code: int) -> int:
+    return int(ExitCode.UNEXPECTED) if code == ExitCode.DONE and streams.lost_output() is not None else code
 
 
 def add_verbs(parser: argparse.ArgumentParser, wanted: Collection[str]) -> argparse.Action:

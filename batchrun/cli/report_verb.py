@@ -110,8 +110,6 @@ def _output(path: Path | None) -> Iterator[TextIO]:
     try:
         yield out
         out.flush()
-    except BrokenPipeError:  # whoever read has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         out.detach()
 
