@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from batchrun.clock import Clock
 from batchrun.errors import StorageError
 from batchrun.queue.answers import ANSWERS
 from batchrun.queue.journal import Journal
-from batchrun.queue.rescue import Rescue
+from batchrun.queue.rescue import Orphan, Rescue
 from batchrun.queue.script import Database, Row, Script, ScriptFactory, ask
 
 T = TypeVar("T")
@@ -61,29 +62,51 @@ class Access:
             return f"nor could the provider's answer be kept ({error.strerror}): {name} {args}"
         return f"the provider's answer is kept in {path} for the next run"
 
-    async def replay(self) -> int:
-        """Book what earlier runs could not; returns how many answers that were.
+    async def replay(self) -> list[Path]:
+        """Book what earlier runs could not; the files of which something can never be booked, now under other names.
+
+        Going on without such an answer is safe: its attempt stays as it was written before the answer came, its money
+        held, and is asked for at the provider as after a kill.
 
         Raises:
             StorageError: it cannot be written now either; nothing is lost.
         """
-        count = 0
         try:
             orphans = await asyncio.to_thread(self.rescue.orphans)
         except OSError as error:
             raise StorageError(
                 f"what an earlier run has kept in {error.filename} cannot be read: {error.strerror}"
             ) from error
+        aside: list[Path] = []
         for orphan in orphans:
             with orphan:
-                for name, args in orphan.answers:
-                    await self._journal.run(partial(ANSWERS[name], *args))
-                    count += 1
-                await asyncio.to_thread(orphan.remove)
-        return count
+                booked = [await self._is_booked(name, args) for name, args in orphan.answers]
+                if all(booked) and not orphan.unreadable:
+                    await asyncio.to_thread(orphan.remove)
+                else:
+                    aside.append(await asyncio.to_thread(_set_aside, orphan))
+        return aside
+
+    async def _is_booked(self, name: str, args: list[Any]) -> bool:
+        """False for what no script here can book: of a newer version, or out of all bounds."""
+        try:
+            await self._journal.run(partial(ANSWERS[name], *args))
+        except StorageError:
+            raise
+        except Exception:  # noqa: BLE001  # whatever it is, it would be so at every start; it changed nothing
+            return False
+        return True
 
     async def close(self) -> None:
         """Write what waits, then close."""
         await self._journal.drain()
         await self._database.close()
         self.rescue.close()
+
+
+def _set_aside(orphan: Orphan) -> Path:
+    """Where it is now; under its old name when it cannot be renamed, and then the next start reads it again. Blocks."""
+    try:
+        return orphan.set_aside()
+    except OSError:
+        return orphan.path

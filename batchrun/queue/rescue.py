@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _ROOM_BYTES = 256 * 1024
-_MARK = ".rescue-"
+_MARK, _ASIDE = ".rescue-", ".unbooked-"
 
 
 class Rescue:
@@ -96,7 +96,9 @@ class Rescue:
             if not _is_at(fd, path):
                 os.close(fd)
                 continue
-            found.append(Orphan(path, fd, _read(fd)))
+            answers, unreadable = _read(fd)
+            aside = f"{self._queue.name}{_ASIDE}{path.name.removeprefix(self._queue.name + _MARK)}"
+            found.append(Orphan(path, fd, answers, unreadable, path.with_name(aside)))
         return found
 
 
@@ -107,6 +109,10 @@ class Orphan:
     path: Path
     fd: int
     answers: list[tuple[str, list[Any]]]
+    unreadable: int
+    """Whole lines that are no answers."""
+    aside: Path
+    """Its name once nothing more can be booked of it."""
 
     def __enter__(self) -> Self:
         """The lock is held already."""
@@ -122,6 +128,17 @@ class Orphan:
         """Everything in it is booked."""
         self.path.unlink(missing_ok=True)
 
+    def set_aside(self) -> Path:
+        """Give it a name under which it is not read again; where it is then. Blocks.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        names = (self.aside.with_name(f"{self.aside.name}{more}") for more in ("", *(f"-{n}" for n in range(2, 1000))))
+        free = next(name for name in names if not name.exists())
+        self.path.rename(free)
+        return free
+
 
 def _is_at(fd: int, path: Path) -> bool:
     """Whether the open file still stands under its name."""
@@ -131,14 +148,20 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
-def _read(fd: int) -> list[tuple[str, list[Any]]]:
-    """The whole lines; the rest of the room is zeros, and the last line of a power cut may be half a line."""
+def _read(fd: int) -> tuple[list[tuple[str, list[Any]]], int]:
+    """The answers, and how many whole lines are none.
+
+    The rest of the room is zeros, and the last line of a power cut may be half a line: nobody was told that it is kept.
+    """
     data = os.pread(fd, os.fstat(fd).st_size, 0)
-    found: list[tuple[str, list[Any]]] = []
-    for line in data.split(b"\0", 1)[0].splitlines():
-        try:
-            name, args = json.loads(line)
-        except ValueError:
-            break
-        found.append((name, args))
-    return found
+    lines = data.split(b"\0", 1)[0].split(b"\n")[:-1]
+    answers = [answer for line in lines if (answer := _answer(line)) is not None]
+    return answers, len(lines) - len(answers)
+
+
+def _answer(line: bytes) -> tuple[str, list[Any]] | None:
+    try:
+        name, args = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return (name, args) if isinstance(name, str) and isinstance(args, list) else None

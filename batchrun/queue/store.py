@@ -117,8 +117,8 @@ class Queue:
 
     # ------------------------------------------------------------------ runs and leases
 
-    async def start_run(self) -> None:
-        """Say that this process works on the queue now, and book what earlier ones could not.
+    async def start_run(self) -> list[Path]:
+        """Say that this process works on the queue now, and book what earlier ones could not: files that never can be.
 
         Raises:
             StorageError: the disk is full, or what was rescued cannot be booked.
@@ -127,13 +127,14 @@ class Queue:
             await asyncio.to_thread(self._access.rescue.prepare)
         except OSError as error:
             raise StorageError(f"no room beside the queue {self.path}: {error.strerror}") from error
-        await self._access.replay()
+        aside = await self._access.replay()
         lease, host = self._lease(), this_host()
         await self._access.write("end_lost_runs", latest_ms=lease.lease_until_ms + _CLOCKS_DIFFER_MS)
         for row in await self.read(lambda: ask("living_runs_here", host=host, now_ms=lease.now_ms, run_id=self.run_id)):
             if is_gone(row["pid"]):
                 await self._access.write("end_run", run_id=row["run_id"])
         await self._access.write("start_run", host=host, pid=os.getpid(), **asdict(lease))
+        return aside
 
     async def renew_run(self) -> None:
         """Keep the leases of this run alive. Raises StorageError when the run's row is gone."""

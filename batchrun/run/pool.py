@@ -28,6 +28,7 @@ _PATIENT_S = 5.0
 _LOOKS = 10
 _SAY_PAUSE_S = 1.0
 _MAX_PAID_CLAIM = 500
+_GOES_ON = "The run goes on: what they were about is asked for at the provider, and its money is held until then"
 _LAST_ANSWERS_S = 5.0
 """At the end of a run, for submits whose answer has not come yet."""
 
@@ -166,7 +167,8 @@ class Pool:
     async def run(self, tools: Tools) -> None:
         """Work until nothing is left, or until stopped."""
         self._tools = tools
-        await self._queue.start_run()
+        for path in await self._queue.start_run():
+            self._note(f"{path} holds answers of the provider that cannot be booked: report it. {_GOES_ON}")
         try:
             async with asyncio.TaskGroup() as group:
                 services = [

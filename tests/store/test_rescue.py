@@ -2,12 +2,17 @@
 
 import asyncio
 import fcntl
+import json
 from pathlib import Path
 
 import pytest
 
 from batchrun.queue import rescue as rescue_module
 from batchrun.queue.rescue import Rescue
+from batchrun.run.events import Event, Kind
+from tests.conftest import Shop, Watcher, emulated, run_shop
+from tests.run.test_doubts import attempts
+from tests.run.test_session import code_of
 
 
 async def test_many_answers_at_once_are_all_kept(tmp_path: Path) -> None:
@@ -49,3 +54,57 @@ async def test_a_queue_with_brackets_in_its_name(tmp_path: Path) -> None:
     one.keep("accepted", ["a", "p", "created", 1])
     one.close()
     assert len(two.orphans()) == 1
+
+
+POISONED = {
+    "another version's": ["accepted_twice", ["attempt"]],
+    "too many values": ["accepted", ["attempt", "prediction-1", "created", 1, 2, 3]],
+    "half a character": ["accepted", ["attempt", "\ud800", "created", 1]],
+    "too large": ["failed", ["attempt", "failed", 10**30, "m", None, "task_failed", 1]],
+    "no answer at all": 7,
+    "no name": [["accepted"], []],
+}
+
+
+@pytest.mark.parametrize("poison", POISONED.values(), ids=POISONED)
+async def test_an_answer_that_cannot_be_booked_is_kept_aside_and_the_run_goes_on(shop: Shop, poison: object) -> None:
+    """The submit of the good answer is booked and collected; the file stays for a person, and is not read again."""
+    shop.add("a")
+    watcher = Watcher()
+    async with emulated() as emulator:
+        watcher.on[Kind.ANSWERED] = die
+        with pytest.raises(ConnectionError):
+            await run_shop(shop, emulator, watcher=watcher)
+        (attempt,) = attempts(shop)
+        (task,) = emulator.world.tasks
+        lines = [poison, ["accepted", [attempt, task, "created", 1]], poison]
+        rescued = shop.queue_path.with_name("queue.db.rescue-before")
+        rescued.write_bytes("".join(f"{json.dumps(line)}\n" for line in lines).encode() + b'["acce' + bytes(100))
+        for _ in range(2):
+            watcher = Watcher()
+            result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), len(emulator.world.submits)) == (0, 1)
+        assert attempts(shop) == {attempt: "completed"}
+    aside = shop.queue_path.with_name("queue.db.unbooked-before")
+    assert aside.read_bytes().startswith(json.dumps(poison).encode())
+    assert not rescued.exists()
+
+
+async def test_what_is_kept_aside_is_told(shop: Shop) -> None:
+    shop.add("a")
+    shop.queue_path.parent.mkdir()
+    shop.queue_path.with_name("queue.db.rescue-before").write_text("7\n")
+    shop.queue_path.with_name("queue.db.unbooked-before").write_text("of an earlier accident\n")
+    watcher = Watcher()
+    async with emulated() as emulator:
+        result = await run_shop(shop, emulator, watcher=watcher)
+    assert code_of(result) == 0
+    assert shop.queue_path.with_name("queue.db.unbooked-before").read_text() == "of an earlier accident\n"
+    (note,) = [event.detail for event in watcher.of(Kind.NOTE)]
+    (kept,) = set(shop.queue_path.parent.glob("*unbooked*")) - {shop.queue_path.with_name("queue.db.unbooked-before")}
+    assert str(kept) in note
+    assert kept.read_text() == "7\n"
+
+
+def die(_: Event) -> None:
+    raise ConnectionError
