@@ -39,7 +39,7 @@ from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
 from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
-from batchrun.run.saving import SaveGuard
+from batchrun.run.saving import SaveGuard, halt_of_disk
 from batchrun.run.sent import inputs_of
 from batchrun.run.tools import Carried, Ending
 from batchrun.video.place import OccupiedError, check_names, is_foreign
@@ -98,9 +98,13 @@ def _no_place(job: Job, saves: SaveGuard) -> Halt | None:
     if is_foreign(job.output, job.placed_sha256):
         raise OccupiedError
     unsaved = saves.halt(job.output)
-    if unsaved is None:
+    if unsaved is not None:
+        return unsaved
+    try:
         check_names(job.output)
-    return unsaved
+    except NotADirectoryError as error:  # the folder went away since it was looked at
+        return halt_of_disk(job.output, error)
+    return None
 
 
 async def _cap_in_the_way(carried: Carried) -> CapReached | None:
