@@ -68,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = bare_parser()
     words = _with_verb(list(arguments))
     if not words:
+        add_verbs(parser, ())
         parser.print_help()
         return int(ExitCode.USAGE)
     if words[0] not in VERBS and not words[0].startswith("-"):
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 def _dispatch(parser: "_Parser", words: list[str]) -> int:
     add_verbs(parser, {words[0]})
     try:
-        parsed = parser.parse_args(words)
+        parsed = _parsed(parser, words)
     except UsageError as error:
         return _fail(error, as_json="--json" in words)
     if parsed.verb is None:
@@ -90,6 +91,14 @@ def _dispatch(parser: "_Parser", words: list[str]) -> int:
     code = _carry_out(verb_module(parsed.verb).main, parsed)
     # What a run has bought is there, whoever reads of it; of the other verbs the output is what was asked for.
     return code if parsed.verb == "run" and not parsed.dry_run else _unless_lost(code)
+
+
+def _parsed(parser: "_Parser", words: list[str]) -> argparse.Namespace:
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:  # argparse itself would point to the help of the program, which does not name any option
+        prog = f"{parser.prog} {parsed.verb}" if parsed.verb else parser.prog
+        raise UsageError(f"{prog}: unrecognized arguments: {' '.join(unknown)}; see {prog} --help")
+    return parsed
 
 
 def _unless_lost(code: int) -> int:

@@ -15,26 +15,23 @@ from batchrun.clock import Clock, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.run.events import Event, Kind
 
-_ENDS = {
-    Kind.DONE: "done",
-    Kind.FAILED: "failed",
-    Kind.TASK_FAILED: "failed at the provider",
-    Kind.REJECTED: "rejected",
-    Kind.UNKNOWN: "unknown",
-}
-_WORTH_A_LINE = {
-    *_ENDS,
+_ENDS = frozenset({Kind.DONE, Kind.FAILED, Kind.REJECTED, Kind.LOST, Kind.PARKED})
+"""Nothing more happens to the job in this run by itself."""
+_RUNS_NO_MORE = _ENDS | {Kind.COMPLETED, Kind.TASK_FAILED, Kind.UNKNOWN, Kind.REFUSED, Kind.NOT_SENT}
+_WORTH_A_LINE = _ENDS | {
+    Kind.TASK_FAILED,
+    Kind.UNKNOWN,
     Kind.WARNED,
     Kind.PUT_OFF,
     Kind.REFUSED,
     Kind.NOT_SENT,
     Kind.LEASE_LOST,
     Kind.NO_SIDECAR,
-    Kind.PARKED,
     Kind.LATE,
     Kind.LATE_CLIP,
-    Kind.LOST,
+    Kind.LATE_LOST,
 }
+_WORDS = {Kind.TASK_FAILED: "failed at the provider"}
 _WHOLE_RUN = {Kind.WAITING, Kind.NOTE}
 
 
@@ -58,8 +55,10 @@ class Progress:
         self._quiet = quiet
         self._verbose = verbose
         self._play_money = money
-        self._total = 0
+        self._total: int | None = None
         self._ended = 0
+        self._without_clip: set[tuple[str, str]] = set()
+        """Ended since the last plan. A person may bring them back at any moment: they do not end twice."""
         self._reserved_usd_micros = 0
         self._running: set[tuple[str, str]] = set()
         self._has_bar = stream.isatty() and not quiet
@@ -104,26 +103,33 @@ class Progress:
 
     def _count(self, event: Event) -> None:
         job = (event.batch, event.key)
-        match event.kind:
-            case Kind.PLANNED:
-                self._screen.ask("")
-                self._total = max(event.count, self._ended)
-            case Kind.INTENT:
-                self._reserved_usd_micros += event.usd_micros
-                self._running.add(job)
-            case kind if kind in _ENDS:
-                self._ended += 1
-                self._total = max(self._total, self._ended)
-        if event.kind in {*_ENDS, Kind.COMPLETED, Kind.REFUSED, Kind.NOT_SENT}:
+        if event.kind is Kind.PLANNED:
+            self._screen.ask("")
+            self._total = self._ended + event.count
+            self._without_clip.clear()
+        elif event.kind is Kind.INTENT:
+            self._reserved_usd_micros += event.usd_micros
+            self._running.add(job)
+        elif event.kind in _ENDS:
+            self._ended += job not in self._without_clip
+            if event.kind is not Kind.DONE:
+                self._without_clip.add(job)
+        if event.kind in _RUNS_NO_MORE:
             self._running.discard(job)
+
+    @property
+    def _known_total(self) -> int | None:
+        """None also where more has ended than was planned: the next queue of a run is not planned yet."""
+        return None if self._total is None or self._ended > self._total else self._total
 
     def _show(self) -> None:
         money = self._play_money or f"{format_usd(self._reserved_usd_micros)} this run"
-        self._screen.show(Count(self._ended, self._total, f"{len(self._running)} running, {money}"))
+        self._screen.show(Count(self._ended, self._known_total, f"{len(self._running)} running, {money}"))
 
     def _words(self, event: Event) -> str:
-        what = _ENDS.get(event.kind, event.kind.value.replace("_", " "))
-        count = f" ({self._ended}/{self._total})" if event.kind in _ENDS else ""
+        what = _WORDS.get(event.kind, event.kind.value.replace("_", " "))
+        total = "" if self._known_total is None else f"/{self._known_total}"
+        count = f" ({self._ended}{total})" if event.kind in _ENDS else ""
         detail = f": {event.detail}" if event.detail else ""
         name = f"{event.batch}/{event.key} " if event.key else ""
         return f"{name}{what}{count}{detail}"

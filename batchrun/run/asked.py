@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
@@ -10,7 +11,9 @@ from batchrun.manifest.jobs import Limits
 from batchrun.manifest.spool import chunks
 from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
+from batchrun.queue.states import PAID_FOR
 from batchrun.queue.store import Queue
+from batchrun.queue.views import job_ids
 from batchrun.run.forecast import Purchase, durations_s, purchase_of
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.polling import Latency
@@ -58,6 +61,14 @@ def asked_of(plans: Mapping[str, Iterable[Planned]], selection: Selection) -> As
         if not any(tag in one.spec.tags for plan in plans.values() for one in plan):
             raise UsageError(f"--tag {tag}: no job of the manifest has this tag; nothing was bought")
     return _asked(select(plans, selection), is_all=False)
+
+
+async def count_in_flight(queue: Queue) -> int:
+    """How many jobs are collected beside what is bought, as of now: some may have ended since their batch was planned."""
+    found = 0
+    for batch in await queue.batches():
+        found += len(await queue.read(partial(job_ids, batch.batch_id, PAID_FOR)))
+    return found
 
 
 def lost_of(plans: Mapping[str, Plan], asked: Asked) -> int:

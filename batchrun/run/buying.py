@@ -291,7 +291,7 @@ async def _refused(carried: Carried, attempt_id: str, refused: Refused) -> Endin
         attempt_id, AttemptState.REFUSED, refused.code, message, retry_ms, FailureKind.REFUSED
     )
     tools.starter.slot_freed()
-    carried.tell(Kind.REFUSED, message)
+    carried.tell(Kind.FAILED if retry_ms is None else Kind.REFUSED, message)
     return Ending.FAILED if retry_ms is None else Ending.AGAIN
 
 

@@ -48,7 +48,7 @@ async def _not_now(tools: Tools, late: LateAttempt, message: str) -> None:
     if tools.client.age_ms(late.submitted_ms, late.server_ahead_ms) > RETENTION_MS:
         await tools.queue.record_completed(late.attempt_id, "gone", None)
         await tools.queue.doubts.late_untold(late.attempt_id)
-        tools.observer(Event(Kind.LOST, late.batch, late.key, f"late clip of {late.prediction_id}: {message}"))
+        tools.observer(Event(Kind.LATE_LOST, late.batch, late.key, f"late clip of {late.prediction_id}: {message}"))
 
 
 async def _keep(tools: Tools, late: LateAttempt, prediction: Prediction) -> Path:

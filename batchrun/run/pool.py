@@ -146,7 +146,8 @@ class Pool:
         if event.kind is Kind.LATE:
             self._late_waits = True
             self._late_wake.set()
-        if event.kind in (Kind.NOT_SENT, Kind.REFUSED):  # and what is found never to have been created
+        # A reservation that may be void, by a refusal or because nothing was created after all.
+        if event.kind in (Kind.NOT_SENT, Kind.REFUSED, Kind.FAILED):
             self._freed_since_cap = True
         if event.kind is Kind.INTENT:
             self._preparing.pop((event.batch, event.key), None)

@@ -17,7 +17,16 @@ from batchrun.queue.records import Cap, Job, Pace
 from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.store import Connect, Queue
 from batchrun.run.account import other_account
-from batchrun.run.asked import Asked, asked_of, left_of, lost_of, open_in_turn, ready_in_time, start_by_ms
+from batchrun.run.asked import (
+    Asked,
+    asked_of,
+    count_in_flight,
+    left_of,
+    lost_of,
+    open_in_turn,
+    ready_in_time,
+    start_by_ms,
+)
 from batchrun.run.audit import audit_charges
 from batchrun.run.campaigns import check_all
 from batchrun.run.closing import look
@@ -47,7 +56,6 @@ _ROUNDS = 20
 _UNREAD = Limits(concurrency=2, per_minute=2)
 """While no manifest is read."""
 """How often a run reads its manifests, each time because something had changed meanwhile."""
-_COLLECTS = (Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT, Reason.OUTPUT_MISSING)
 
 
 Load = Callable[[], Sequence[Batch]]
@@ -195,18 +203,17 @@ class Session:
         result.is_selection = not asked.is_all
         result.lost = await asyncio.to_thread(lost_of, result.plans, asked)
         if await self._quote(client, pool, asked):
-            self._say_plan(tools, result, asked, limits)
+            self._say_plan(tools, asked, limits, await count_in_flight(queue))
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
             await open_in_turn(queue, tools, pool, asked, scopes, ids, self._options.canary)
 
-    def _say_plan(self, tools: Tools, result: Result, asked: Asked, limits: Limits) -> None:
+    def _say_plan(self, tools: Tools, asked: Asked, limits: Limits, in_flight: int) -> None:
         to_buy = asked.to_buy
-        rest = sum(plan.counts[reason] for plan in result.plans.values() for reason in _COLLECTS)
         if self._options.deadline_ms is not None:
             kinds = tools.poller.latencies.each(to_buy.in_order())
             text = ready_in_time(kinds, limits, self._clock.now_ms(), self._options.deadline_ms)
             tools.observer(Event(Kind.NOTE, detail=text))
-        tools.observer(Event(Kind.PLANNED, count=to_buy.count + rest, usd_micros=to_buy.usd_micros))
+        tools.observer(Event(Kind.PLANNED, count=to_buy.count + in_flight, usd_micros=to_buy.usd_micros))
 
     async def _quote(self, client: Client, pool: Pool, asked: Asked) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""

@@ -97,7 +97,7 @@ async def _ended(carried: Carried, ended: Ended) -> Ending | None:
         attempt.attempt_id, prediction.status_word, prediction.code, message, retry_ms, kind
     )
     tools.starter.slot_freed()
-    carried.tell(Kind.TASK_FAILED, message)
+    carried.tell(Kind.TASK_FAILED if again else Kind.FAILED, message)
     return Ending.AGAIN if again else Ending.FAILED
 
 

@@ -264,7 +264,29 @@ def test_works_without_terminal_home_or_cwd(shop: Shop, tmp_path: Path) -> None:
 
 def test_main_without_words_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "usage: batchrun" in capsys.readouterr().out
+    alone = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert alone == capsys.readouterr().out
+    assert all(f"\n    {verb}" in alone for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "prog"),
+    [
+        (["plan", "t.yaml", "--bogus"], "batchrun plan"),
+        (["t.yaml", "--bogus"], "batchrun run"),
+        (["plan", "--bogus"], "batchrun plan"),
+        (["schema", "too", "many"], "batchrun schema"),
+    ],
+)
+def test_a_wrong_option_is_pointed_to_the_help_of_its_verb(
+    words: list[str], prog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{prog}: ")
+    assert said.endswith(f"; see {prog} --help\n")
 
 
 async def test_a_clip_that_looks_wrong_is_shown_everywhere_and_fails_nothing(shop: Shop) -> None:

@@ -12,6 +12,7 @@ from batchrun.run.terms import Result
 from tests.sim.night import Figures, Night, Scenario, memory_folder
 
 JOBS = 3
+TOLD = (Kind.NOTE, Kind.WAITING, Kind.TASK_FAILED, Kind.FAILED)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Played:
         """Everything that the run has told a person."""
         lines = [halt.message for halt in self.result.halts.values()]
         lines += [problem.message for problem in problems_of(self.result.batches)]
-        lines += [event.detail for event in self.events if event.kind in (Kind.NOTE, Kind.WAITING, Kind.TASK_FAILED)]
+        lines += [event.detail for event in self.events if event.kind in TOLD]
         return "\n".join(lines)
 
 
