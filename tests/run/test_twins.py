@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchrun.cli.main import main
+from batchrun.emulator.server import Emulator
 from batchrun.errors import ExitCode
 from batchrun.run import summary
 from batchrun.run.events import Kind
@@ -35,9 +36,11 @@ def kinds(result: Result) -> list[str]:
     return [reason.kind for reason in summary.exit_reasons(result, "shop.yaml")]
 
 
-async def plan(manifest: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+async def plan(manifest: Path, capsys: pytest.CaptureFixture[str], emulator: Emulator) -> dict[str, object]:
     capsys.readouterr()
-    assert await asyncio.to_thread(main, ["plan", str(manifest), "--json"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
+        assert await asyncio.to_thread(main, ["plan", str(manifest), "--json"]) == 0
     found: dict[str, object] = json.loads(capsys.readouterr().out)
     return found
 
@@ -82,7 +85,7 @@ async def test_clips_that_were_edited_in_place_are_not_bought_again(
         for path in shop.output("x").parent.glob("*.mp4"):
             edit(path)
         manifest = rename(shop)
-        found = await plan(manifest, capsys)
+        found = await plan(manifest, capsys, emulator)
         assert (found["to_buy"], found["copies"], found["price_usd"]) == (0, 3, "0.00")
         result = await run_shop(shop, emulator, manifests=[manifest])
         assert (code_of(result), counts(result), len(emulator.world.submits)) == (
@@ -104,7 +107,7 @@ async def test_what_the_provider_no_longer_has_is_left_to_a_person_and_only_redo
         whole = shop.output("b").read_bytes()[:-8]
         manifest = rename(shop)
         for _ in range(2):
-            found = await plan(manifest, capsys)
+            found = await plan(manifest, capsys, emulator)
             assert (found["to_buy"], found["copies"], found["price_usd"]) == (0, 1 if _ == 0 else 0, "0.00")
             reasons = {job["id"]: job["reason"] for job in found["jobs"]}  # type: ignore[attr-defined]
             assert (reasons["a"], reasons["b"]) == ("bought, its clip is gone", "bought, its clip is gone")
@@ -174,7 +177,7 @@ async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.Capture
         await run_shop(shop, emulator)
         change(shop, WEEK)
         shop.output(copied(shop)).unlink()
-        found = await plan(shop.manifest, capsys)
+        found = await plan(shop.manifest, capsys, emulator)
         assert (found["to_buy"], found["reasons"]) == (
             0,
             {
