@@ -232,6 +232,14 @@ class Queue:
             message=message,
         )
 
+    async def count_outdated_in_flight(self, batch_ids: Sequence[int]) -> int:
+        """How many jobs of these batches are still busy with what their manifest no longer asks for."""
+        found = 0
+        for batch_id in batch_ids:
+            row = await self.read(partial(ask_one, "outdated_in_flight", batch_id=batch_id))
+            found += row["jobs"] if row else 0
+        return found
+
     async def outdate(self, job: Job) -> None:
         """The job asks for something else than was planned: it waits for the next plan. Raises LostLeaseError."""
         await self._guarded("job_outdated", job_id=job.job_id)

@@ -35,8 +35,8 @@ async def copy_twin(carried: Carried) -> Ending | None:
     bought = [twin for twin in twins if twin.clip_sha256 is not None]
     try:
         ending = await _had_again(carried, bought)
-    except OccupiedError:
-        return None  # said where the job would be bought
+    except (OccupiedError, OSError):
+        return None  # said where the job would be bought, which nobody does: its request stands before it
     if ending is not None:
         return ending
     open_twins = [twin for twin in twins if twin.clip_sha256 is None and twin.failure_kind is None]

@@ -62,6 +62,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._freed_since_cap = False
         self._abandoned = False
+        self._is_outdated = False
         self._said_idle = False
         self._doubtful: set[tuple[str, str]] = set()
         self._late_wake = asyncio.Event()
@@ -91,8 +92,8 @@ class Pool:
 
     @property
     def is_closing(self) -> bool:
-        """Whether something has come up that ends the buying: a halt, a cap, a stop."""
-        return bool(self.halts or self.capped) or self._stop.drain.is_set()
+        """Whether something has come up that ends the buying: a halt, a cap, other budgets, a stop."""
+        return bool(self.halts or self.capped) or self._is_outdated or self._stop.drain.is_set()
 
     def close_intake(self) -> None:
         """Nothing more will be told: end when everything is done."""
@@ -120,6 +121,7 @@ class Pool:
 
     def reread(self, job: Job) -> None:
         """Another run has read other budgets for the job's batch: nothing more of it is claimed before this one has as well."""
+        self._is_outdated = True
         if self._scopes.pop(job.batch_id, None) is not None:
             self._note(f"the budgets of batch {job.batch} have changed; its manifest is read again")
 

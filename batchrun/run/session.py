@@ -53,9 +53,9 @@ SEND_WITHIN_S = 30.0
 """A POST leaves this soon after its intent is written, or not at all."""
 _MAX_AHEAD = 200
 _ROUNDS = 20
+"""How often a run reads its manifests, each time because something had changed meanwhile."""
 _UNREAD = Limits(concurrency=2, per_minute=2)
 """While no manifest is read."""
-"""How often a run reads its manifests, each time because something had changed meanwhile."""
 
 
 Load = Callable[[], Sequence[Batch]]
@@ -155,9 +155,11 @@ class Session:
             result.endings[ending] = result.endings.get(ending, 0) + count
         if pool.halts or self._stop.drain.is_set() or is_last:
             return False
-        # They may have ended in another process, which read the manifest before it was changed.
-        in_flight = any(plan.counts[Reason.CHANGED_IN_FLIGHT] for plan in result.plans.values())
-        return in_flight or pool.endings.get(Ending.OUTDATED, 0) > 0
+        # They may have ended in another process, which read the manifest before it was changed; those that are put off or
+        # parked have not, and reading it again would change nothing.
+        changed = sum(plan.counts[Reason.CHANGED_IN_FLIGHT] for plan in result.plans.values())
+        ended = changed > 0 and changed > await queue.count_outdated_in_flight([*self._batches])
+        return ended or pool.endings.get(Ending.OUTDATED, 0) > 0
 
     async def _batches_of_manifests(self, queue: Queue) -> list[int]:
         """The batches that were last read from these manifests, known before the manifests are read."""
@@ -280,7 +282,7 @@ class Session:
         self._pace(tools, pool, limits)
         return tools
 
-    def _starter(  # what a start depends on
+    def _starter(
         self, queue: Queue, client: Client, pool: Pool, reconciler: Reconciler, health: Health, observe: Observer
     ) -> Starter:
         options = self._options

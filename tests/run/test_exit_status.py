@@ -2,6 +2,7 @@
 
 import asyncio
 
+from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.errors import ExitCode, ManifestError, UsageError
 from batchrun.plan import Selection
@@ -76,3 +77,34 @@ def test_one_bad_manifest_hides_no_other_queues_trouble() -> None:
     good = Result(run_id="r", bought=3, lost=1)
     assert code_of(merged([bad, good])) is ExitCode.NEEDS_PERSON
     assert code_of(merged([bad, Result(run_id="r", lost=1)])) is ExitCode.USAGE
+
+
+async def test_a_parked_job_with_another_text_is_no_reason_to_read_the_manifest_again(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_BEFORE: 1.0}) as emulator:
+        assert counts(await run_shop(shop, emulator)) == {"parked": 1, "total": 1}
+        shop.replace("It turns", "It jumps")
+        watcher = Watcher()
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert (code_of(result), len(watcher.of(Kind.PLANNED))) == (ExitCode.NEEDS_PERSON, 1)
+
+
+async def test_other_budgets_are_no_hang_for_a_run_that_waits_for_its_canary(shop: Shop) -> None:
+    """As if another process had read the manifest just then: the canary is not bought before this one has, too."""
+    shop.add_many(3)
+    watcher = Watcher()
+    claimed: list[Event] = []
+
+    def reread(event: Event) -> None:
+        claimed.append(event)
+        if len(claimed) == 1:
+            change(shop, "UPDATE batches SET caps = 'others'")
+
+    watcher.on[Kind.CLAIMED] = reread
+    async with emulated() as emulator:
+        result = await asyncio.wait_for(run_shop(shop, emulator, watcher=watcher, canary=1), 30)
+        assert (code_of(result), counts(result), len(watcher.of(Kind.PLANNED))) == (
+            ExitCode.DONE,
+            {"done": 3, "total": 3},
+            2,
+        )

@@ -202,6 +202,11 @@ WHERE j.batch_id = :batch_id AND j.state = 'queued' AND j.outdated = 0
   AND (j.lease_run_id IS NULL OR coalesce(l.lease_until_ms, 0) < :now_ms)
 ORDER BY j.priority DESC, j.position, j.job_id LIMIT :count;
 
+-- name: outdated_in_flight
+SELECT count(*) AS jobs FROM jobs WHERE batch_id = :batch_id AND outdated = 1
+  AND generation = (SELECT generation FROM batches b WHERE b.batch_id = :batch_id)
+  AND state IN ('submitting', 'unknown', 'parked', 'running', 'downloading');
+
 -- name: choose
 UPDATE jobs SET chosen_by = :run_id WHERE batch_id = :batch_id AND key = :key;
 
