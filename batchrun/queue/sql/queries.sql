@@ -731,7 +731,8 @@ SELECT :revision_id, job_id, take + 1, fingerprint, fp_version, model, prompt, n
     duration_s, image_url, image_sha256, :now_ms
 FROM revisions WHERE revision_id = :old_revision_id;
 
--- A take that is not bought: the job has the one before it again, whose clip still stands under its name.
+-- A take that is not bought: the job has the one before it again, whose clip still stands under its name. With more than one
+-- that was paid for nobody knows any more which of them the clip is of: the last may have been rejected.
 -- name: take_back
 UPDATE jobs SET state = 'done', revision_id = p.revision_id, attempt_id = p.attempt_id, file_sha256 = p.file_sha256,
     file_bytes = p.file_bytes, file_facts = p.file_facts, not_before_ms = 0, failure_kind = NULL, failure_message = NULL,
@@ -743,8 +744,10 @@ FROM (
     FROM revisions new
     JOIN revisions old ON old.job_id = new.job_id AND old.fingerprint = new.fingerprint AND old.take < new.take
     JOIN outcomes o ON o.job_id = new.job_id AND o.fingerprint = new.fingerprint AND o.verdict = 'done'
-    WHERE new.revision_id = :revision_id AND new.job_id = :job_id
-    ORDER BY old.revision_id DESC LIMIT 1) AS p
+    WHERE new.revision_id = :revision_id AND new.job_id = :job_id AND (
+        SELECT count(*) FROM attempts a
+        WHERE a.job_id = new.job_id AND a.fingerprint = new.fingerprint AND a.state = 'completed') < 2
+    ORDER BY attempt_id IS NULL, old.revision_id DESC LIMIT 1) AS p
 WHERE jobs.job_id = :job_id AND jobs.revision_id = :revision_id AND jobs.state = 'queued' AND jobs.outdated = 0
   AND jobs.placed_sha256 = p.file_sha256 RETURNING jobs.job_id;
 
