@@ -147,9 +147,12 @@ async def test_a_stop_ends_the_look_at_the_account(shop: Shop) -> None:
     watcher.on[Kind.ACCEPTED] = leave
     async with emulated({Fault.POLL_404: 1.0, Fault.LIST_EMPTY: 1.0}) as emulator:
         await run_shop(shop, emulator, stop=stop, watcher=watcher)
-        stop = Stop()
+        stop, thrown = Stop(), emulator.world.dice.thrown
+        before = thrown.get(Fault.POLL_404, 0)
         run = asyncio.create_task(run_shop(shop, emulator, stop=stop))
-        await asyncio.sleep(1)  # in the middle of it, or before it: the end is the same
+        async with asyncio.timeout(20):
+            while thrown.get(Fault.POLL_404, 0) == before:  # until it has asked for the first time
+                await asyncio.sleep(0.01)
         stop.ask(2)
         result = await asyncio.wait_for(run, 10)
         assert code_of(result) is ExitCode.INTERRUPTED
