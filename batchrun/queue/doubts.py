@@ -112,9 +112,16 @@ class Doubts:
         """See `answers.record_refund`."""
         return await self._access.book(answers.record_refund, attempt_id, seen)
 
-    async def charges_to_audit(self, since_ms: int, count: int) -> list[ChargeDue]:
-        """Charges since a moment that the billing has not been asked about, oldest first."""
-        rows = await self._access.read(lambda: ask("charges_to_audit", since_ms=since_ms, count=count))
+    async def charges_to_audit(self, after_ms: int, after_id: str, count: int) -> list[ChargeDue]:
+        """Charges that the billing has not been asked about, oldest first.
+
+        Args:
+            after_ms: settled after this moment,
+            after_id: or in this very millisecond, for an attempt whose id comes later.
+            count: so many.
+        """
+        after = {"after_ms": after_ms, "after_id": after_id}
+        rows = await self._access.read(lambda: ask("charges_to_audit", **after, count=count))
         return [charge_due_of(row) for row in rows]
 
     async def record_audits(self, audits: Sequence[Audit]) -> list[int]:

@@ -17,7 +17,7 @@ from batchrun.run.refunds import DENIED_AFTER_MS
 
 _GROUP = 40
 """Predictions a question: each has two rows as a rule, and a page holds a hundred."""
-_MAX_CHARGES = 50_000
+_MAX_GROUPS = 1250
 """In one look; the rest is for the next one."""
 MAX_CHARGE_USD_MICROS = 10_000_000
 """No clip costs ten dollars: such an amount is a change of units, not a price."""
@@ -26,9 +26,12 @@ MAX_CHARGE_USD_MICROS = 10_000_000
 async def audit_charges(queue: Queue, client: Client, clock: Clock, observer: Observer) -> None:
     """Make the ledger equal to the billing, for everything that was settled within a week."""
     now_ms = clock.now_ms()
-    due = await queue.doubts.charges_to_audit(now_ms - WATCH_MS, _MAX_CHARGES)
-    for start in range(0, len(due), _GROUP):
-        group = due[start : start + _GROUP]
+    after_ms, after_id = now_ms - WATCH_MS, ""
+    for _ in range(_MAX_GROUPS):
+        group = await queue.doubts.charges_to_audit(after_ms, after_id, _GROUP)
+        if not group:
+            return
+        after_ms, after_id = group[-1].finished_ms, group[-1].attempt_id
         try:
             charges = await client.charges([one.prediction_id for one in group])
         except ProviderError:

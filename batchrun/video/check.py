@@ -11,7 +11,7 @@ import numpy as np
 
 from batchrun.manifest.jobs import Checks
 from batchrun.video.boxes import BrokenClipError, walk_boxes
-from batchrun.video.container import opened_video
+from batchrun.video.container import frames_of, opened_video
 from batchrun.video.duration import is_as_long, longest_s
 from batchrun.video.looks import Look, NoLookError, look_of_picture
 from batchrun.video.poster import write_poster
@@ -156,7 +156,7 @@ def _decoded(container: "InputContainer", stream: "VideoStream", asked_duration_
     shrink = VideoReformatter()
     seen = _Seen(asked_duration_s / 2)
     most_s = longest_s(asked_duration_s)
-    for frame in container.decode(stream):
+    for frame in frames_of(container, stream):
         # libavcodec hides damage and goes on; the flag tells
         if frame.is_corrupt:
             raise BrokenClipError(f"frame {seen.frames + 1} is damaged")
@@ -190,7 +190,7 @@ def _header_only(container: "InputContainer", stream: "VideoStream") -> _Seen:
     seen = _Seen()
     try:
         container.seek((stream.duration or 0) // 2, stream=stream)
-        seen.poster = next(container.decode(stream), None)
+        seen.poster = next(frames_of(container, stream), None)
     except av.error.FFmpegError:
         seen.poster = None
     return seen

@@ -1,18 +1,37 @@
 """A downloaded file as a container with one video stream: nothing in it is believed, and whatever is wrong has one type."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchrun.video.boxes import BrokenClipError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 _MAX_PIXELS = 4096 * 2304
 """Of a frame: what 4K needs. A decoder keeps up to 17 of them, 14 MB each."""
+
+
+def packets_of(container: "InputContainer", stream: "VideoStream") -> Iterator["Packet[VideoStream]"]:
+    """The stream's packets; the last one is empty and brings out the frames that are left.
+
+    PyAV's own iterator keeps memory for ever when it is left before its end and not closed, which `container.decode`,
+    hiding it, never does.
+    """
+    packets: Any = container.demux(stream)
+    with closing(packets):
+        yield from packets
+
+
+def frames_of(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+    """The stream's frames in the order of their times."""
+    for packet in packets_of(container, stream):
+        yield from packet.decode()
 
 
 @contextmanager

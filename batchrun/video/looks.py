@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from batchrun.files import open_regular
 from batchrun.video.boxes import BrokenClipError
-from batchrun.video.container import opened_video
+from batchrun.video.container import opened_video, packets_of
 from batchrun.video.duration import is_as_long
 from batchrun.video.likeness import FRAME_SIDE, SIDE, Bytes, Floats, table
 
@@ -118,7 +118,7 @@ def first_frame(clip: Path) -> FirstFrame:
     frame: VideoFrame | None = None
     start_s, end_s = float("inf"), 0.0
     with opened_video(clip) as (container, stream):
-        for number, packet in enumerate(container.demux(stream)):
+        for number, packet in enumerate(packets_of(container, stream)):
             if number > _MAX_PACKETS:
                 raise BrokenClipError(f"the clip has more than {_MAX_PACKETS} packets")
             if packet.pts is not None and packet.time_base is not None:

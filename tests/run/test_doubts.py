@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.run.test_kill import environment
 from tests.run.test_session import code_of, counts
 
+_MORE_THAN_A_QUESTION = 45
+"""The billing is asked about forty predictions at once."""
 OTHER_KEY = "wsk_of-another-account"
 
 
@@ -301,6 +304,17 @@ async def test_a_charge_that_differs_is_adjusted_and_told(shop: Shop) -> None:
         assert [row[0] for row in books(shop)].count("adjust") == 2
         await run_shop(shop, emulator)
         assert [row[0] for row in books(shop)].count("adjust") == 2
+
+
+async def test_every_charge_is_looked_at_where_many_end_in_one_moment(shop: Shop) -> None:
+    shop.add_many(_MORE_THAN_A_QUESTION)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        change(shop, "UPDATE attempts SET audited_ms = NULL, finished_ms = (SELECT max(finished_ms) FROM attempts)")
+        await run_shop(shop, emulator)
+    with closing(sqlite3.connect(shop.queue_path)) as connection:
+        (looked_at,) = connection.execute("SELECT count(audited_ms) FROM attempts").fetchone()
+    assert looked_at == _MORE_THAN_A_QUESTION
 
 
 async def test_a_refund_that_never_came_is_told_with_its_prediction(shop: Shop) -> None:

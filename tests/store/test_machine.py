@@ -247,7 +247,7 @@ class Machine(RuleBasedStateMachine):
     @rule(attempt=tries, charged=st.sampled_from([0, PRICE - 10_000, PRICE, PRICE + 20_000]))
     def audit(self, attempt: str, charged: int) -> None:
         """The billing says what it was charged; only what is settled and exists can differ."""
-        due = {one.attempt_id for one in self.run(self.queues[1].doubts.charges_to_audit(0, 100))}
+        due = {one.attempt_id for one in self.run(self.queues[1].doubts.charges_to_audit(0, "", 100))}
         known = self.model.get(attempt)
         if known is None or attempt not in due:
             return

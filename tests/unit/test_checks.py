@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, Self, cast
 
 import av
 import numpy as np
@@ -20,6 +21,7 @@ from batchrun.emulator.spoil import write_frames
 from batchrun.manifest.jobs import Checks
 from batchrun.video.boxes import BrokenClipError
 from batchrun.video.check import WarnedClipError, check_clip
+from batchrun.video.container import frames_of, opened_video
 from batchrun.video.looks import first_frame
 from batchrun.video.poster import is_poster
 from batchrun.video.signs import MEANING, Sign, in_words
@@ -435,6 +437,33 @@ def test_a_broken_clip_leaves_the_older_poster_alone(clip_of: Clips, tmp_path: P
         with pytest.raises(BrokenClipError):
             check_clip(clip_of("black"), duration_s, checks, poster=tmp_path / "p.webp")
     assert (tmp_path / "p.webp").read_bytes() == b"of the clip before"
+
+
+def test_a_clip_that_is_left_before_its_end_is_let_go_of(clip_of: Clips) -> None:
+    with opened_video(clip_of("still")) as (container, stream):
+        watched = _Watched(container.demux(stream))
+        next(frames_of(cast("Any", watched), stream))
+    assert watched.is_closed
+
+
+class _Watched:
+    """A container whose packets do as PyAV's: nobody closes them for whoever does not."""
+
+    def __init__(self, packets: Iterator[object]) -> None:
+        self._packets = packets
+        self.is_closed = False
+
+    def demux(self, _: object) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        return next(self._packets)
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def test_facts_are_plain_json(clip_of: Clips) -> None:

@@ -589,10 +589,11 @@ ORDER BY d.row_id LIMIT :count;
 -- Charges that the provider's billing has not been asked about yet, or whose refund may still come.
 -- name: charges_to_audit
 SELECT a.attempt_id, a.prediction_id, a.state, a.finished_ms FROM attempts a
-WHERE a.audited_ms IS NULL AND a.state IN ('completed', 'failed') AND a.finished_ms > :since_ms
+WHERE a.audited_ms IS NULL AND a.state IN ('completed', 'failed')
+  AND (a.finished_ms, a.attempt_id) > (:after_ms, :after_id)
   AND EXISTS (SELECT 1 FROM ledger l WHERE l.attempt_id = a.attempt_id
               AND l.kind IN ('settle', 'refund_denied', 'late_charge'))
-ORDER BY a.finished_ms LIMIT :count;
+ORDER BY a.finished_ms, a.attempt_id LIMIT :count;
 
 -- ---------------------------------------------------------------- late clips
 
