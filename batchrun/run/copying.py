@@ -182,6 +182,8 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
 
 def _taken(source: Path, part: Path, sha256: str) -> bool:
     """Whether the part file holds the wanted bytes now, from this source."""
+    if not source.is_file():  # also a link to a device, which may have no end
+        return False
     try:
         shutil.copyfile(source, part)
     except FileNotFoundError:

@@ -171,6 +171,21 @@ def copied(shop: Shop) -> str:
     return str(key)
 
 
+async def test_a_link_to_a_device_is_no_clip_to_copy(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.output("a").unlink()
+        shop.output("a").symlink_to("/dev/zero")
+        shop.replace("id: a,", "id: b,")
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result), len(emulator.world.submits)) == (
+            ExitCode.DONE,
+            {"done": 1, "total": 1},
+            1,
+        )
+
+
 async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.add("a", seed=1).add("b", seed=1)
     async with emulated() as emulator:
