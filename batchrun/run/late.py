@@ -1,11 +1,14 @@
 """Clips of submits that were given up and exist after all, while their job was bought again: paid for, so kept, apart."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+from batchrun.errors import BatchrunError
 from batchrun.plan import RETENTION_MS
 from batchrun.provider.outcome import Prediction, Progress, ProviderError, TryLaterError
 from batchrun.queue.records import LateAttempt
 from batchrun.run.events import Event, Kind
+from batchrun.run.mistakes import REPORT_IT, described
 from batchrun.run.retry import failure_kind
 from batchrun.run.tools import Tools
 from batchrun.video.boxes import BrokenClipError
@@ -19,28 +22,44 @@ async def collect_late(tools: Tools) -> bool:
     waiting = False
     for late in await tools.queue.doubts.late_attempts():
         try:
-            waiting |= await _look(tools, late)
+            seen = await _look(tools, late)
         except (ProviderError, OSError) as error:
             await _not_now(tools, late, str(error))
+            continue
+        except BatchrunError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a mistake of ours: this clip's, and not the run's
+            text = f"late clip of {late.prediction_id}: {described(error, tools.http.without_key)}; {REPORT_IT}"
+            seen = _Seen(told=Event(Kind.NOTE, late.batch, late.key, text))
+        waiting |= seen.is_worked_on
+        if seen.told is not None:
+            tools.observer(seen.told)
     return waiting
 
 
-async def _look(tools: Tools, late: LateAttempt) -> bool:
+class _Seen(NamedTuple):
+    """What a look at one of them has shown."""
+
+    is_worked_on: bool = False
+    """And worth waiting for."""
+    told: Event | None = None
+
+
+async def _look(tools: Tools, late: LateAttempt) -> _Seen:
     prediction = await tools.client.result(late.prediction_id)
     if prediction.progress is Progress.RUNNING:
         age_s = (tools.clock.now_ms() - late.submitted_ms) / 1000
-        return age_s < tools.poller.stuck_after_s
+        return _Seen(is_worked_on=age_s < tools.poller.stuck_after_s)
     if prediction.progress is Progress.FAILED:
         kind = failure_kind(prediction.status_word, prediction.code)
         await tools.queue.record_failed(
             late.attempt_id, prediction.status_word, prediction.code, prediction.error, None, kind
         )
-        return False
+        return _Seen()
     where = await _keep(tools, late, prediction)
     url = prediction.outputs[0]
     await tools.queue.record_completed(late.attempt_id, prediction.status_word, url)
-    tools.observer(Event(Kind.LATE_CLIP, late.batch, late.key, str(where)))
-    return False
+    return _Seen(told=Event(Kind.LATE_CLIP, late.batch, late.key, str(where)))
 
 
 async def _not_now(tools: Tools, late: LateAttempt, message: str) -> None:

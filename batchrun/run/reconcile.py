@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchrun.clock import Clock
+from batchrun.errors import BatchrunError
 from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, NotFoundError, Progress, ProviderError, TryLaterError
 from batchrun.queue.answers import Recorded
@@ -20,12 +21,13 @@ from batchrun.queue.states import AttemptState
 from batchrun.queue.store import Queue
 from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.evidence import OLDEST_MS, SLACK_MS, OpenAttempt, Verdict, judge
+from batchrun.run.mistakes import REPORT_IT
 from batchrun.run.sweeps import Sweep, Sweeper, open_attempt
 
 _SWEEPS = 3
 _SWEEPS_IN_SETTLE = 5
 _HOPELESS_AFTER = 3
-"""So many sweeps in a row that the provider refuses: it has no list for us."""
+"""So many sweeps in a row that the provider refuses, or that fail for a reason nobody knows: there is no list for us."""
 _CLIP_S = 3600.0
 """So long a run waits for the clip of a prediction that may be ours; tasks take minutes, the slowest of them an hour."""
 _SHOWN_CANDIDATES = 5
@@ -84,6 +86,8 @@ class Reconciler:
     """Called when the key itself is refused."""
     heard: Callable[[], None] = lambda: None
     """Called when the provider has answered."""
+    in_words: Callable[[Exception], str] = repr
+    """Of an error that nobody has foreseen."""
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _sweeper: Sweeper | None = None
     _refusals: int = 0
@@ -161,11 +165,14 @@ class Reconciler:
         except ProviderError as error:
             if isinstance(error, NotAllowedError) and error.status == _UNAUTHORIZED:
                 self.refused(error)
-            for attempt in wanted:
-                self._watches[attempt.attempt_id].missed()
-            self._refusals += 1
-            if self._refusals >= _HOPELESS_AFTER:
-                await self._park_all(submits, "the provider's list is closed to this key")
+            await self._in_vain(submits, "the provider's list is closed to this key")
+            return
+        except BatchrunError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a mistake of ours must not stop what has nothing to do with it
+            text = self.in_words(error)
+            self.observer(Event(Kind.NOTE, detail=f"looking for submits of unknown outcome: {text}; {REPORT_IT}"))
+            await self._in_vain(submits, f"looking for it met an {text}")
             return
         self._refusals = 0
         self.heard()
@@ -175,6 +182,15 @@ class Reconciler:
             watch.clip_to_come = self.matcher is not None and _is_worked_on(attempt, verdict, sweep)
             prediction_id = verdict.found.get(attempt.attempt_id) or seen.get(attempt.attempt_id)
             await self._settle(attempt, verdict, sweep, prediction_id)
+
+    async def _in_vain(self, submits: Sequence[OpenSubmit], why: str) -> None:
+        """Looking led to nothing, and may never do: after some times it is a matter for a person."""
+        for attempt in map(open_attempt, submits):
+            if attempt.may_be_found:
+                self._watches[attempt.attempt_id].missed()
+        self._refusals += 1
+        if self._refusals >= _HOPELESS_AFTER:
+            await self._park_all(submits, why)
 
     async def _seen(self, submits: Sequence[OpenSubmit], verdict: Verdict, sweep: Sweep) -> Mapping[str, str]:
         """What the first frames tell of those that the list leaves unclear."""

@@ -36,6 +36,7 @@ from batchrun.run.first_frames import FirstFrames, LookBook
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 from batchrun.run.health import Health
 from batchrun.run.latencies import ClipKind, Latencies
+from batchrun.run.mistakes import described
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.quotes import ask_quotes, halt_of_quotes, prices_of
@@ -246,6 +247,7 @@ class Session:
         matcher = FirstFrames(queue, client, http, self._clock, book, folder)
         reconciler = Reconciler(queue, client, self._clock, observe, pool.wake, limits.settle_s, limits.poll_s, matcher)
         reconciler.refused, reconciler.heard = lambda error: pool.halt(halt_of_error(error)), health.worked
+        reconciler.in_words = lambda error: described(error, http.without_key)
         starter = self._starter(queue, client, pool, reconciler, health, observe)
         tools = Tools(
             queue=queue,

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from batchrun.emulator.faults import Fault
+from batchrun.emulator.world import Account
 from batchrun.provider.http import Http, RawAnswer
 from batchrun.queue.states import JobState
 from batchrun.run.events import Event, Kind
@@ -12,18 +14,21 @@ from batchrun.run.session import Surroundings
 from batchrun.run.summary import exit_reasons
 from tests.conftest import KEY, Shop, Watcher, emulated, run_shop, surroundings
 from tests.hard.test_lost_money import rows
+from tests.run.test_doubts import resolve
 from tests.run.test_session import code_of, counts
 
+_FOR_EVER = 1000
 
-def once(method: str, ending: str) -> Surroundings:
-    """A network layer with a bug: after the first answer to such a request it raises what nobody catches."""
-    waiting = ["bug"]
+
+def once(method: str, ending: str, bugs: int = 1) -> Surroundings:
+    """A network layer with a bug: after the first answers to such a request it raises what nobody catches."""
+    waiting = ["bug"] * bugs
 
     class Buggy(Http):
         async def api(self, asked: str, path: str, **more: object) -> RawAnswer:
             answer = await super().api(asked, path, **more)  # type: ignore[arg-type]
             if asked == method and path.endswith(ending) and waiting:
-                waiting.clear()
+                waiting.pop()
                 raise KeyError(f"a bug with {'x' * 190} {KEY}\x1b[2J\ud800 in it")
             return answer
 
@@ -57,6 +62,43 @@ async def test_one_job_meets_a_bug(shop: Shop, method: str, ending: str, state: 
         assert (counts(result)["done"], code_of(result)) == (1, 0)
         assert len(emulator.world.submits) == 3
         assert emulator.world.books.billed_usd_micros == result.balance.spent_usd_micros
+
+
+async def test_a_bug_in_looking_for_unknown_submits_parks_them_and_stops_nothing_else(shop: Shop) -> None:
+    shop.add("lost")
+    watcher = Watcher()
+    async with emulated({Fault.SUBMIT_DROP_AFTER: 1.0}) as emulator:
+        outside = once("POST", "/predictions", bugs=_FOR_EVER)
+        result = await run_shop(shop, emulator, watcher=watcher, outside=outside)
+        assert (counts(result), code_of(result)) == ({"parked": 1, "total": 1}, 4)
+        assert all("report it" in event.detail for event in watcher.of(Kind.NOTE) if "KeyError" in event.detail)
+        assert "KeyError" in str(rows(shop, "SELECT failure_message FROM jobs"))
+        emulator.world.dice.chances = {}
+        shop.add("other")
+        result = await run_shop(shop, emulator, outside=once("POST", "/predictions", bugs=_FOR_EVER))
+        assert counts(result) == {"done": 1, "parked": 1, "total": 2}
+        result = await run_shop(shop, emulator)
+        assert (counts(result)["done"], code_of(result), len(emulator.world.submits)) == (1, 0, 2)
+        assert emulator.world.books.billed_usd_micros == result.balance.spent_usd_micros == 500_000
+
+
+async def test_a_bug_in_a_late_clip_leaves_it_to_the_next_run(shop: Shop) -> None:
+    shop.add("a")
+    async with emulated({Fault.SUBMIT_DROP_LATE: 1.0}, account=Account(late_ms=(0, 0), list_lag_ms=10**9)) as emulator:
+        await run_shop(shop, emulator)
+        await resolve(shop, emulator, "a", "--void")
+        emulator.world.dice.chances = {}
+        assert counts(await run_shop(shop, emulator)) == {"done": 1, "total": 1}
+        emulator.world.account = Account()
+        ((known,),) = rows(shop, "SELECT prediction_id FROM attempts WHERE prediction_id IS NOT NULL")
+        (late,) = set(emulator.world.tasks) - {str(known)}
+        watcher = Watcher()
+        await run_shop(shop, emulator, watcher=watcher, outside=once("GET", f"/{late}/result"))
+        (note,) = [event.detail for event in watcher.of(Kind.NOTE) if "KeyError" in event.detail]
+        assert "late clip" in note
+        watcher = Watcher()
+        await run_shop(shop, emulator, watcher=watcher)
+        assert len(watcher.of(Kind.LATE_CLIP)) == 1
 
 
 async def test_a_bug_after_a_job_is_done_is_not_hidden_behind_a_zero(shop: Shop) -> None:
