@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.clock import next_local_ms
-from batchrun.errors import UsageError
+from batchrun.errors import ManifestError, Problem, UsageError
 from batchrun.manifest.digests import DigestCache
 from batchrun.manifest.jobs import Batch
 from batchrun.manifest.read import load_manifest
@@ -82,7 +82,17 @@ def load(options: Options, cache: DigestCache) -> list[Batch]:
     """
     previews = options.kind == "preview"
     fast = previews or is_loopback(options.base_url)
-    batches = [load_manifest(path, fast=fast, previews=previews, cache=cache) for path in options.manifests]
+    batches: list[Batch] = []
+    problems: list[Problem] = []
+    unlisted_count = 0
+    for path in options.manifests:
+        try:
+            batches.append(load_manifest(path, fast=fast, previews=previews, cache=cache))
+        except ManifestError as error:
+            problems += error.problems
+            unlisted_count += error.unlisted_count
+    if problems:
+        raise ManifestError(problems, unlisted_count)
     _check_names(batches)
     return batches
 

@@ -123,6 +123,8 @@ class Progress:
         return None if self._total is None or self._ended > self._total else self._total
 
     def _show(self) -> None:
+        if not self._has_bar:
+            return
         money = self._play_money or f"{format_usd(self._reserved_usd_micros)} this run"
         self._screen.show(Count(self._ended, self._known_total, f"{len(self._running)} running, {money}"))
 

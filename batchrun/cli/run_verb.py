@@ -249,12 +249,14 @@ def _loader(options: Options, loaded: dict[Path, Batch], clock: Clock) -> Callab
             batches = asking.load(options, cache)
         finally:
             cache.save()  # also of a manifest that is refused: the next try need not read its pictures again
-        for batch in batches:
-            if not is_bounded(batch, options):
-                raise UsageError(
-                    f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
-                    "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
-                )
+        unbounded = [
+            f"{batch.path}: nothing bounds what this batch may spend. Add `limits: {{budget: 25.00}}` (US dollars, "
+            "for ever), or `budget: none` to say so on purpose, or run with --max-spend 5"
+            for batch in batches
+            if not is_bounded(batch, options)
+        ]
+        if unbounded:
+            raise UsageError("\n".join(unbounded))
         loaded.update({batch.path: batch for batch in batches})  # of a manifest that is read again, the newest
         return batches
 

@@ -64,8 +64,7 @@ def begin_submits(
     decisions: list[SubmitDecision] = []
     for request in requests:
         if free.refusal is not None:
-            decisions.append(free.refusal)
-            continue
+            break
         day = max(day_of(moment.now_ms, request.zone), (yield from _last_day(request)))
         caps = [_on_day(cap, day) for cap in request.caps]
         is_late = request.start_by_ms is not None and moment.now_ms > request.start_by_ms
@@ -78,6 +77,8 @@ def begin_submits(
                 check.count(caps, request.price_usd_micros)
                 free = free.one_less()
         decisions.append(decision)
+    if free.refusal is not None:
+        decisions += [free.refusal] * (len(requests) - len(decisions))
     return decisions, books
 
 

@@ -28,6 +28,8 @@ _PATIENT_S = 5.0
 _LOOKS = 10
 _SAY_PAUSE_S = 1.0
 _MAX_PAID_CLAIM = 500
+_LEAST_CLAIM = 4
+"""Of what may be prepared at once a quarter must be missing: one claim for several jobs, not one for each."""
 _GOES_ON = "The run goes on: what they were about is asked for at the provider, and its money is held until then"
 _LAST_ANSWERS_S = 5.0
 """At the end of a run, for submits whose answer has not come yet."""
@@ -236,8 +238,9 @@ class Pool:
             self._paid_due = not self._claimed_put_off
             self._work_on(jobs, group)
         room = self.ahead - len(self._preparing)
+        is_worth_it = room * _LEAST_CLAIM >= self.ahead
         scopes = [scope for scope in self._scopes.values() if scope.may_hold_something]
-        if scopes and room > 0 and not (self.halts or self._stop.drain.is_set()):
+        if scopes and is_worth_it and not (self.halts or self._stop.drain.is_set()):
             self._work_on(await self._queue.claim_queued(scopes, room, busy=self._active), group)
 
     def _work_on(self, jobs: Sequence[Job], group: asyncio.TaskGroup) -> None:

@@ -73,6 +73,27 @@ def test_a_key_that_cannot_be_one_is_refused_without_being_shown(shop: Shop, key
     assert key not in done.stderr
 
 
+def test_what_is_wrong_with_several_manifests_is_said_at_once(shop: Shop) -> None:
+    shop.add("a", prompt="", more=", colour: red")
+    other = shop.folder / "other.yaml"
+    other.write_text("version: 1\njobs: [{id: b, image: nowhere.png, prompt: x}]\n")
+    for verb in ("plan", "run"):
+        done = run(verb, str(shop.manifest), str(other), env={"WAVESPEED_API_KEY": KEY})
+        assert done.returncode == 2
+        assert all(word in done.stderr for word in ("shop.yaml:", "colour", "prompt", "other.yaml:", "nowhere.png"))
+
+
+def test_every_manifest_that_nothing_bounds_is_named(shop: Shop) -> None:
+    shop.limits = "{concurrency: 2, poll: 0.02, settle: 1}"
+    shop.add("a")
+    other = shop.folder / "other.yaml"
+    other.write_text(shop.manifest.read_text())
+    done = run(
+        str(shop.manifest), str(other), env={"WAVESPEED_API_KEY": KEY, "WAVESPEED_BASE_URL": "http://127.0.0.1:9"}
+    )
+    assert (done.returncode, done.stderr.count("nothing bounds what this batch may spend")) == (2, 2)
+
+
 async def test_a_paid_run_without_any_cap_is_refused(shop: Shop) -> None:
     shop.limits = "{concurrency: 2, poll: 0.02, settle: 1}"
     shop.add("a")
