@@ -32,6 +32,9 @@ VERBS = {
     "emulator": "the provider's API on this machine, for other programs and for rehearsals",
 }
 
+_NAMES: dict[str, Callable[[str], object]] = {"manifests": Path, "ids": str}
+"""Of which a verb takes several."""
+
 _EPILOG = """\
 examples:
   batchrun jobs/catalog.yaml --preview    free, no key: the same pipeline on this machine
@@ -95,6 +98,12 @@ def _dispatch(parser: "_Parser", words: list[str]) -> int:
 
 def _parsed(parser: "_Parser", words: list[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(words)
+    if unknown and not any(word.startswith("-") for word in unknown):
+        # argparse takes the names before an option only: `plan a.yaml --all b.yaml`, `retry a.yaml --kind K ID`
+        for dest, kind in _NAMES.items():
+            if isinstance(before := getattr(parsed, dest, None), list):
+                setattr(parsed, dest, [*before, *map(kind, unknown)])
+                unknown = []
     if unknown:  # argparse itself would point to the help of the program, which does not name any option
         prog = f"{parser.prog} {parsed.verb}" if parsed.verb else parser.prog
         raise UsageError(f"{prog}: unrecognized arguments: {' '.join(unknown)}; see {prog} --help")

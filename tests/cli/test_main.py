@@ -73,6 +73,21 @@ def test_a_key_that_cannot_be_one_is_refused_without_being_shown(shop: Shop, key
     assert key not in done.stderr
 
 
+def test_names_may_stand_behind_options(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.limits = "{budget: 1}"
+    shop.add("a")
+    other = shop.folder / "other.yaml"
+    other.write_text(shop.manifest.read_text())
+    assert main(["plan", str(shop.manifest), "--json", str(other)]) == 0
+    assert {job["batch"] for job in json.loads(capsys.readouterr().out)["jobs"]} == {"shop", "other"}
+    for words in (["retry", "--kind", "refused"], ["redo", "--json"], ["resolve", "--void"]):
+        assert main([words[0], str(shop.manifest), *words[1:], "a"]) == 2
+        assert "there is no queue" in capsys.readouterr().err
+    for words in (["plan", "x.yaml", "--json", "--colour", "red"], ["schema", "x"]):
+        assert main(words) == 2
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
 def test_what_is_wrong_with_several_manifests_is_said_at_once(shop: Shop) -> None:
     shop.add("a", prompt="", more=", colour: red")
     other = shop.folder / "other.yaml"
