@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from batchrun.errors import BatchrunError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.pictures import PictureChangedError, PictureError, read_same_picture
 from batchrun.provider import uploads
@@ -38,6 +39,7 @@ from batchrun.queue.states import AttemptState, JobState
 from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
+from batchrun.run.mistakes import described
 from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
 from batchrun.run.saving import SaveGuard, halt_of_disk
 from batchrun.run.sent import inputs_of
@@ -210,11 +212,25 @@ async def _plan_again(carried: Carried, message: str) -> Ending:
 async def _submit(carried: Carried, request: SubmitRequest, started: Started) -> Ending | None:
     """The one POST of the attempt, and what came back, written down."""
     carried.tell(Kind.INTENT, usd_micros=request.price_usd_micros)
-    outcome = await carried.tools.client.submit(
-        carried.job.revision.model, inputs_of(carried.job.revision, request.image_url), started.send_by_boot_s
-    )
-    carried.tell(Kind.ANSWERED)
-    return await _record(carried, request, outcome)
+    try:
+        outcome = await carried.tools.client.submit(
+            carried.job.revision.model, inputs_of(carried.job.revision, request.image_url), started.send_by_boot_s
+        )
+        carried.tell(Kind.ANSWERED)
+        return await _record(carried, request, outcome)
+    except BatchrunError:
+        raise
+    except Exception as error:
+        await _unforeseen(carried, request.attempt_id, error)
+        raise
+
+
+async def _unforeseen(carried: Carried, attempt_id: str, error: Exception) -> None:
+    """Whether the POST has left nobody knows. Said at once: a submit that waits for its answer keeps all others waiting."""
+    message = f"the submit met an {described(error, carried.tools.http.without_key)}"
+    if await carried.tools.queue.record_unknown(attempt_id, message):
+        carried.tell(Kind.UNKNOWN, message)
+        carried.tools.starter.slot_freed()
 
 
 async def _record(carried: Carried, request: SubmitRequest, outcome: SubmitOutcome) -> Ending | None:

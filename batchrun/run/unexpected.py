@@ -9,13 +9,13 @@ UNEXPECTED = "unexpected"
 
 
 async def set_aside(carried: Carried, error: Exception) -> Ending:
-    """Leave the job to the next run, with its state and its money as they are.
+    """Leave the job for an hour, with its state and its money as they are; mostly that is for the next run.
 
-    Where its submit may have left, that run finds it under way and looks for it at the provider, as after a kill.
+    Where its submit may have left, its outcome is unknown by now (`buying`), and it is looked for at the provider.
     """
     tools, job = carried.tools, carried.job
     text = described(error, tools.http.without_key)
-    what = f"{job.batch}/{job.key}: {text}; it is left to the next run as it is; {REPORT_IT}"
+    what = f"{job.batch}/{job.key}: {text}; it is left as it is for now; {REPORT_IT}"
     tools.observer(Event(Kind.NOTE, job.batch, job.key, what))
     await carried.put_off(UNEXPECTED, text, passes=False)
     return Ending.UNEXPECTED

@@ -1,5 +1,6 @@
 """What nobody has foreseen happens to one job: the others go on, its money is right, and the run does not end with 0."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -37,7 +38,7 @@ def once(method: str, ending: str, bugs: int = 1) -> Surroundings:
 
 @pytest.mark.parametrize(
     ("method", "ending", "state"),
-    [("POST", "/media/uploads", "queued"), ("POST", "i2v-standard", "submitting"), ("GET", "/result", "running")],
+    [("POST", "/media/uploads", "queued"), ("GET", "/result", "running")],
 )
 async def test_one_job_meets_a_bug(shop: Shop, method: str, ending: str, state: str) -> None:
     shop.add_many(3)
@@ -61,6 +62,22 @@ async def test_one_job_meets_a_bug(shop: Shop, method: str, ending: str, state: 
         result = await run_shop(shop, emulator)
         assert (counts(result)["done"], code_of(result)) == (1, 0)
         assert len(emulator.world.submits) == 3
+        assert emulator.world.books.billed_usd_micros == result.balance.spent_usd_micros
+
+
+async def test_a_bug_in_a_submit_keeps_no_other_waiting(shop: Shop) -> None:
+    """Where only one answer at a time may be waited for; what became of the submit shows the provider's list."""
+    shop.limits = shop.limits.replace("per_minute: 10000", "per_minute: 60")
+    shop.add_many(3)
+    watcher = Watcher()
+    async with emulated() as emulator:
+        outside = once("POST", "i2v-standard")
+        result = await asyncio.wait_for(run_shop(shop, emulator, watcher=watcher, outside=outside), 30)
+        assert (counts(result), result.bought, len(emulator.world.submits)) == ({"done": 3, "total": 3}, 3, 3)
+        assert [one.kind for one in exit_reasons(result, "shop.yaml")] == ["unexpected"]
+        (doubt,) = watcher.of(Kind.UNKNOWN)
+        assert "KeyError" in doubt.detail
+        assert KEY[:8] not in doubt.detail
         assert emulator.world.books.billed_usd_micros == result.balance.spent_usd_micros
 
 
