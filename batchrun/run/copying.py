@@ -52,6 +52,7 @@ async def copy_twin(carried: Carried) -> Ending | None:
 
 async def _had_again(carried: Carried, bought: Sequence[Twin]) -> Ending | None:
     """From the disk, or else from the provider; None when neither has the clip. Raises OccupiedError."""
+    trouble: tuple[Twin, OSError] | None = None
     for twin in bought:
         try:
             if await _copied(carried, twin):
@@ -59,7 +60,11 @@ async def _had_again(carried: Carried, bought: Sequence[Twin]) -> Ending | None:
         except BrokenClipError as error:
             return await _refused(carried, twin, error)
         except OSError as error:
-            return await _not_now(carried, twin, error)
+            trouble = trouble or (twin, error)
+            if halt_of_disk(carried.job.output, error) is not None:
+                break
+    if trouble is not None:  # of that one name perhaps, and no other had the clip
+        return await _not_now(carried, *trouble)
     return await _fetched_again(carried) if bought and carried.tools.kind == _PAID else None
 
 

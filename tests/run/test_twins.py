@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,22 @@ async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.Capture
         result = await run_shop(shop, emulator)
         assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.DONE, 0, 1)
         assert shop.output("a").read_bytes() == shop.output("b").read_bytes()
+
+
+async def test_one_name_whose_folder_is_gone_hides_no_other_that_has_the_clip(shop: Shop) -> None:
+    """The season is over and its folder removed; next season's still stands, and the one after asks for the same clip."""
+    shop.add("a")
+    text = shop.manifest.read_text()
+    summer, autumn = shop.folder / "summer.yaml", shop.folder / "autumn.yaml"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        summer.write_text(text)
+        await run_shop(shop, emulator, manifests=[summer])
+        shutil.rmtree(shop.output("a").parent)
+        autumn.write_text(text)
+        result = await asyncio.wait_for(run_shop(shop, emulator, manifests=[autumn]), 30)
+        assert (code_of(result), len(emulator.world.submits)) == (ExitCode.DONE, 1)
+        assert (shop.folder / "videos" / "autumn" / "a.mp4").exists()
 
 
 async def test_a_deleted_copy_whose_twin_is_gone_too_is_fetched_again_or_needs_a_person(shop: Shop) -> None:
