@@ -206,6 +206,19 @@ async def test_a_deleted_copy_is_copied_again(shop: Shop, capsys: pytest.Capture
         assert shop.output("a").read_bytes() == shop.output("b").read_bytes()
 
 
+async def test_a_deleted_copy_that_replaced_another_clip_is_copied_again(shop: Shop) -> None:
+    """The run that was allowed to replace it has ended; copying needs nobody's leave."""
+    shop.add("a", seed=1).add("b", seed=1, prompt="It falls")
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("It falls", "It turns")
+        await run_shop(shop, emulator)
+        shop.output("b").unlink()
+        result = await run_shop(shop, emulator)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"done": 1, "up_to_date": 1, "total": 2})
+        assert len(emulator.world.submits) == 2
+
+
 async def test_one_name_whose_folder_is_gone_hides_no_other_that_has_the_clip(shop: Shop) -> None:
     """The season is over and its folder removed; next season's still stands, and the one after asks for the same clip."""
     shop.add("a")

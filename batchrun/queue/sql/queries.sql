@@ -156,10 +156,11 @@ FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision
   AND state = 'done' AND jobs.output_key LIKE '%.mp4'
   AND EXISTS (SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id);
 
--- Those among them that have another job's clip, or whose path was handed over, are copied again.
+-- Those among them that have another job's clip, or whose path was handed over, are copied again: by any run, because
+-- nothing is bought for them.
 -- name: recopy_jobs
 UPDATE jobs SET state = 'queued', attempt_id = NULL, not_before_ms = 0, finished_ms = NULL, file_sha256 = NULL,
-    file_bytes = NULL, file_facts = NULL, changed_ms = :now_ms
+    file_bytes = NULL, file_facts = NULL, rerun_by = NULL, changed_ms = :now_ms
 FROM incoming i WHERE i.move = 'refetch' AND jobs.job_id = i.job_id AND revision_id = i.old_revision_id
   AND state = 'done' AND (jobs.output_key NOT LIKE '%.mp4' OR NOT EXISTS (
     SELECT 1 FROM attempts a WHERE a.attempt_id = jobs.attempt_id AND a.job_id = jobs.job_id));
