@@ -142,6 +142,7 @@ def swap_generation(
     row = yield from ask_one("begin_generation", batch_id=batch_id, seen_generation=seen_generation, **about)
     if row is None:
         raise StalePlanError(name)
+    yield from ask("tell_campaign", batch_id=batch_id, campaign=about["campaign"], caps=about["caps"])
     yield from _free_outputs(batch_id, str(about["manifest"]), left_batches, real_text)
     last = yield from ask_one("last_ids")
     before = {"jobs_before": last["job_id"], "revisions_before": last["revision_id"]} if last else {}

@@ -235,6 +235,33 @@ async def test_a_campaign_has_one_figure_over_all_its_manifests(shop: Shop) -> N
         assert (code_of(result), len(emulator.world.submits)) == (ExitCode.CAP_REACHED, 3)
 
 
+async def test_a_running_process_obeys_a_campaign_that_another_manifest_has_lowered(shop: Shop) -> None:
+    """Both files say the new figure, and a run over the other one has read it."""
+    shop.limits = shop.limits.replace("concurrency: 4", "concurrency: 1")
+    shop.head = "campaign: {name: spring, budget: 5.00}"
+    shop.add_many(6)
+    second = shop.folder / "other.yaml"
+    second.write_text(shop.manifest.read_text().replace("It turns", "It falls"))
+    others: list[asyncio.Task[Result]] = []
+    watcher = Watcher()
+    async with emulated(latency=Latency(300)) as emulator:
+
+        def lower(_: Event) -> None:
+            if not others:
+                for path in (shop.manifest, second):
+                    path.write_text(path.read_text().replace("budget: 5.00", "budget: 0.50"))
+                others.append(asyncio.create_task(run_shop(shop, emulator, manifests=[second])))
+
+        watcher.on[Kind.ACCEPTED] = lower
+        result = await run_shop(shop, emulator, watcher=watcher)
+        assert len(emulator.world.submits) <= 2
+        assert (code_of(result), code_of(await others[0])) == (ExitCode.CAP_REACHED, ExitCode.CAP_REACHED)
+        bought = len(emulator.world.submits)
+        results = [await run_shop(shop, emulator, manifests=[path]) for path in (shop.manifest, second)]
+        assert [one.bought for one in results] == [0, 0]
+        assert len(emulator.world.submits) == bought
+
+
 async def test_max_spend_caps_one_run(shop: Shop) -> None:
     shop.add_many(5)
     async with emulated() as emulator:

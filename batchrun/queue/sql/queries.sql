@@ -50,6 +50,16 @@ VALUES (:name, :manifest, :campaign, :checks, :caps, 0, :now_ms) RETURNING batch
 UPDATE batches SET generation = generation + 1, manifest = :manifest, campaign = :campaign, checks = :checks, caps = :caps
 WHERE batch_id = :batch_id AND generation = :seen_generation RETURNING generation;
 
+-- A campaign's figures are the same in all its manifests: a run that buys by what another of them said before reads it again.
+-- name: tell_campaign
+UPDATE batches SET caps = json_set(caps,
+    '$.campaign_budget_usd_micros', json_extract(:caps, '$.campaign_budget_usd_micros'),
+    '$.campaign_daily_budget_usd_micros', json_extract(:caps, '$.campaign_daily_budget_usd_micros'))
+WHERE campaign = :campaign AND batch_id <> :batch_id AND (
+    json_extract(caps, '$.campaign_budget_usd_micros') IS NOT json_extract(:caps, '$.campaign_budget_usd_micros')
+    OR json_extract(caps, '$.campaign_daily_budget_usd_micros')
+        IS NOT json_extract(:caps, '$.campaign_daily_budget_usd_micros'));
+
 -- What the queue knows of some jobs of a batch, for the plan.
 -- name: known_jobs
 SELECT j.job_id, j.key, j.state, j.output_path, j.failure_kind, j.failure_message, r.revision_id, r.take, r.fingerprint,
