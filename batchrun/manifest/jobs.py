@@ -1,7 +1,7 @@
 """What a manifest says once it is read and checked: frozen values, everything filled in, money in micro-dollars."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import tzinfo
 from enum import StrEnum
@@ -157,6 +157,8 @@ class Batch:
     """Put a JSON file beside each video that says what it is."""
     warnings: tuple[str, ...] = ()
     skipped: SkippedRows = SkippedRows()
+    changed: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+    """A file of this reading that is no longer as it was read, as shown. Blocks."""
 
     @property
     def worst_price_usd_micros(self) -> int:

@@ -87,6 +87,7 @@ def _load(path: Path, watch: Watch, cache: DigestCache | None, *, fast: bool, pr
         sidecar=document.sidecar,
         warnings=reading.rules.all_warnings(),
         skipped=reading.skips.rows() if reading.skips else SkippedRows(),
+        changed=watch.changed,
     )
 
 

@@ -23,6 +23,10 @@ _PLANS = 30
 _PAUSE_S = 0.1
 
 
+class OldReadingError(UsageError):
+    """A manifest is no longer as it was read: read it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Planned:
     """What the queue knows of a batch, and the plan by it."""
@@ -54,6 +58,7 @@ class Reading:
 
         Raises:
             OutputTakenError: a path belongs to a row that stays where it is.
+            OldReadingError: one of them has changed.
             StorageError: other runs keep getting in the way.
         """
         line, waiting = deque(batches), 0
@@ -77,11 +82,13 @@ class Reading:
             The batch's id, and the plan without what nobody has asked for or agreed to.
 
         Raises:
+            OldReadingError: what it says now may be in place already, by another run.
             StorageError: other runs keep getting in the way.
         """
         for tries in range(1, _PLANS + 1):
             known, plan = self._plans[batch.name].known, await self._wanted(batch)
             self._plans[batch.name] = _Planned(known, plan)
+            await asyncio.to_thread(_check_is_newest, batch)  # not earlier: a person may have been asked for minutes
             with suppress(StalePlanError):
                 return await self._queue.manifests.swap_in(batch, known, intakes(plan)), plan
             await self._clock.sleep(_PAUSE_S * tries)
@@ -100,6 +107,12 @@ class Reading:
             return plans[batch.name]
         plan = (await asyncio.to_thread(asked_only, plans, self._selection))[batch.name]
         return await agreed(self._queue, self._clock, batch, plan, self._options.agree, self._asked)
+
+
+def _check_is_newest(batch: Batch) -> None:
+    """An older reading over a newer one would buy what nobody asks for any more, by budgets that are no longer true."""
+    if (shown := batch.changed()) is not None:
+        raise OldReadingError(f"{shown} changes again and again while it is read; run again when it is written")
 
 
 def _check_same_manifest(batch: Batch, known: Path | None) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, UsageError
 from batchrun.manifest.jobs import Batch, Limits
+from batchrun.manifest.read import READS
 from batchrun.plan import Reason
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
@@ -40,7 +42,7 @@ from batchrun.run.mistakes import described
 from batchrun.run.poller import Poller
 from batchrun.run.pool import ANY_PRICE, Pool
 from batchrun.run.quotes import ask_quotes, halt_of_quotes, prices_of
-from batchrun.run.reading import Reading
+from batchrun.run.reading import OldReadingError, Reading
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
 from batchrun.run.saving import SaveGuard
@@ -173,11 +175,17 @@ class Session:
         """Read, plan and open the pool for what is new; whatever is wrong, what is in flight goes on."""
         try:
             if not self._options.no_new:
-                await self._read_and_open(queue, client, pool, tools, result)
+                await self._read_newest(queue, client, pool, tools, result)
         except (UsageError, QueueError) as error:
             result.problem = error
         finally:
             pool.close_intake()
+
+    async def _read_newest(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
+        for _ in range(READS - 1):
+            with suppress(OldReadingError):
+                return await self._read_and_open(queue, client, pool, tools, result)
+        return await self._read_and_open(queue, client, pool, tools, result)
 
     async def _read_and_open(self, queue: Queue, client: Client, pool: Pool, tools: Tools, result: Result) -> None:
         batches = await asyncio.to_thread(self._load)

@@ -68,6 +68,23 @@ async def test_a_changed_template_waits_for_consent_and_new_rows_go_on(shop: Sho
         assert len(asked) == 1
 
 
+async def test_what_a_person_edits_while_being_asked_counts(shop: Shop) -> None:
+    """Another run has even bought it by then: an older reading is not put over it."""
+    shop.add_many(COUNT)
+
+    def edit(_: Rerun) -> bool:
+        shop.replace("It falls", "It rises")
+        asyncio.run(run_shop(shop, emulator, agree=lambda _: True))
+        return True
+
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+        shop.replace("It turns", "It falls")
+        result = await run_shop(shop, emulator, agree=edit)
+        assert (code_of(result), counts(result)) == (ExitCode.DONE, {"up_to_date": COUNT, "total": COUNT})
+        assert (result.bought, len(emulator.world.submits)) == (0, 2 * COUNT)
+
+
 async def test_little_is_bought_unasked_and_the_manifest_says_how_much_that_is(shop: Shop) -> None:
     shop.limits = shop.limits.replace("budget: 100", "budget: 100, confirm_rerun_above: 0.50")
     shop.add_many(3)
