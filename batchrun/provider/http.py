@@ -271,8 +271,9 @@ class translated:  # noqa: N801  # reads as a word: with translated("upload")
         """Raise what the caller can act on."""
         if isinstance(error, TimeoutError):
             raise TryLaterError(f"{self._doing}: no answer in time") from error
-        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address.
-        if isinstance(error, ValueError):
+        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address; a certificate
+        # that is not believed is one as well (ssl.CertificateError), and says nothing of what was asked.
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
             raise RefusedError(f"{self._doing}: the address cannot be used") from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
             raise TryLaterError(f"{self._doing}: {describe(error)}") from error

@@ -1,6 +1,9 @@
 """The client against the emulator, one fault at a time, over real HTTP."""
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -215,6 +218,23 @@ async def test_the_key_stays_out_of_uploads_and_downloads(tmp_path: Path) -> Non
         async with http.stream(f"{base_url}/b", {}) as (status, _, pieces):
             assert (status, b"".join([piece async for piece in pieces])) == (200, b"x")
     assert headers == [None, None]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate that nobody believes")
+async def test_a_certificate_that_is_not_believed_is_the_networks_trouble(tmp_path: Path) -> None:
+    """An expired one, or a clock that is wrong: it goes away, and no picture is to blame."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run(["openssl", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=tls)
+    async with server, client_of(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        with pytest.raises(TryLaterError, match="certificate"):
+            await client.balance()
+        with pytest.raises(TryLaterError, match="certificate"):
+            await picture_url(client, tmp_path)
+        assert isinstance(await client.submit(MODEL, inputs("https://x.example/a.png"), SOON), NotSent)
 
 
 async def test_unsafe_redirects_of_a_download_are_refused() -> None:
