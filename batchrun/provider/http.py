@@ -158,6 +158,8 @@ class Http:
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """GET from any safe host, without the key, following safe redirects: status, headers and the body in pieces.
 
+        The bytes are those that were sent: a host's wrong `Content-Encoding` must not stand between us and a clip.
+
         Raises:
             TryLaterError: the network.
             UnsafeUrlError: an address that must not be followed.
@@ -168,6 +170,7 @@ class Http:
                     _safe(url, api_is_local=self.is_local),
                     headers=dict(headers),
                     allow_redirects=False,
+                    auto_decompress=False,
                     proxy=proxy_for(url),
                 )
             try:

@@ -220,6 +220,17 @@ async def test_the_key_stays_out_of_uploads_and_downloads(tmp_path: Path) -> Non
     assert headers == [None, None]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate"])
+async def test_a_download_comes_as_it_was_sent(encoding: str) -> None:
+    async def mislabelled(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"a clip", headers={"Content-Encoding": encoding})
+
+    async with scripted(mislabelled) as base_url, Http(base_url, KEY, CLOCK) as http:
+        async with http.stream(f"{base_url}/a", {}) as (_, headers, pieces):
+            assert b"".join([piece async for piece in pieces]) == b"a clip"
+        assert headers["Content-Encoding"] == encoding
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate that nobody believes")
 async def test_a_certificate_that_is_not_believed_is_the_networks_trouble(tmp_path: Path) -> None:
     """An expired one, or a clock that is wrong: it goes away, and no picture is to blame."""
