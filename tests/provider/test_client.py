@@ -1,11 +1,12 @@
 """The client against the emulator, one fault at a time, over real HTTP."""
 
 import asyncio
+import json
 import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,37 @@ async def test_the_key_stays_out_of_uploads_and_downloads(tmp_path: Path) -> Non
         async with http.stream(f"{base_url}/b", {}) as (status, _, pieces):
             assert (status, b"".join([piece async for piece in pieces])) == (200, b"x")
     assert headers == [None, None]
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_answer_to_a_submit() -> None:
+    """A refusal that a server sends of itself while a connection idles; the submit that came next was taken."""
+    taken, strayed = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.startswith(b"GET"):
+                    said(writer, {"data": {"balance": 1}})
+                    said_later = asyncio.get_running_loop().call_later
+                    said_later(0.01, said, writer, {"code": 429, "message": "too many"})
+                    said_later(0.02, strayed.set)
+                else:
+                    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r")[0]))
+                    taken.set()
+                    said(writer, {"data": {"id": "abcd1234", "status": "created"}})
+        writer.close()
+
+    def said(writer: asyncio.StreamWriter, changed: dict[str, object]) -> None:
+        body = json.dumps({"code": 200, "message": "ok"} | changed).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        assert await client.balance() == 1_000_000
+        await strayed.wait()
+        outcome = await client.submit(MODEL, inputs("https://x.example/a.png"), SOON)
+        assert isinstance(outcome, Accepted)
+        assert taken.is_set()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate"])
