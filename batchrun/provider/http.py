@@ -29,8 +29,8 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 5
 CONNECT_TIMEOUT_S = 20.0
 READ_TIMEOUT_S = 60.0
-# A server may close an idle connection just as a POST leaves on it, and then nobody knows whether it arrived. Servers
-# close after five seconds at the earliest, so a connection this young is safe, and bursts still share connections.
+# A server may close an idle connection just as a request leaves on it. Servers close after five seconds at the earliest,
+# so a connection this young is safe, and bursts still share connections.
 _KEEPALIVE_S = 2.0
 _USER_AGENT = f"batchrun/{batchrun.__version__}"
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -96,26 +96,34 @@ class Http:
         self._clock = clock
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._paid_session: aiohttp.ClientSession | None = None
         self._dated: tuple[int, float] | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the session."""
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": _USER_AGENT},
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
-            trust_env=False,  # it would also send passwords from ~/.netrc; proxies are looked up below
-        )
+        """Open the sessions."""
+        self._session = self._opened(aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_S))
+        # What a server or a proxy says on a connection that nobody has asked anything, the next request on it takes for
+        # its answer: a refusal would void a submit that was taken. So each of them has a connection of its own.
+        self._paid_session = self._opened(aiohttp.TCPConnector(limit=self._connections, force_close=True))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._paid_session):
+            if session is not None:
+                await session.close()
+
+    @staticmethod
+    def _opened(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": _USER_AGENT},
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
+            trust_env=False,  # it would also send passwords from ~/.netrc; proxies are looked up below
+        )
 
     async def api(
         self,
@@ -158,6 +166,8 @@ class Http:
     ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
         """GET from any safe host, without the key, following safe redirects: status, headers and the body in pieces.
 
+        The bytes are those that were sent: a host's wrong `Content-Encoding` must not stand between us and a clip.
+
         Raises:
             TryLaterError: the network.
             UnsafeUrlError: an address that must not be followed.
@@ -168,6 +178,7 @@ class Http:
                     _safe(url, api_is_local=self.is_local),
                     headers=dict(headers),
                     allow_redirects=False,
+                    auto_decompress=False,
                     proxy=proxy_for(url),
                 )
             try:
@@ -191,7 +202,7 @@ class Http:
     ) -> RawAnswer:
         async with (
             self._clock.timeout(timeout_s),
-            self._client.request(
+            self._client_for(body).request(
                 method,
                 _exact(url),
                 data=body,
@@ -211,9 +222,13 @@ class Http:
 
     @property
     def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
+        return self._client_for(None)
+
+    def _client_for(self, body: object) -> aiohttp.ClientSession:
+        session = self._paid_session if isinstance(body, PaidBody) else self._session
+        if session is None:
             raise RuntimeError("use Http as a context manager")
-        return self._session
+        return session
 
 
 def _exact(url: str) -> URL:
@@ -271,8 +286,9 @@ class translated:  # noqa: N801  # reads as a word: with translated("upload")
         """Raise what the caller can act on."""
         if isinstance(error, TimeoutError):
             raise TryLaterError(f"{self._doing}: no answer in time") from error
-        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address.
-        if isinstance(error, ValueError):
+        # A plain ValueError is what yarl, idna and the encoding of a request's head raise for an address; a certificate
+        # that is not believed is one as well (ssl.CertificateError), and says nothing of what was asked.
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
             raise RefusedError(f"{self._doing}: the address cannot be used") from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
             raise TryLaterError(f"{self._doing}: {describe(error)}") from error

@@ -4,7 +4,8 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from io import FileIO
@@ -19,6 +20,10 @@ MAX_DOWNLOAD_S = 1800.0
 _GONE = (403, 404, 410)
 _OK, _PARTIAL, _RANGE_REFUSED = 200, 206, 416
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,15})-\d{1,15}/(?P<total>\d{1,15})")
+
+_GZIP, _GZIP_MAGIC = "gzip", b"\x1f\x8b"
+_UNPACKED_BYTES = 1024 * 1024
+"""At a time: a packed piece may hold a thousand times its size."""
 
 Stream = Callable[
     [str, Mapping[str, str]], AbstractAsyncContextManager[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]
@@ -59,6 +64,7 @@ class Download:
         self._size_bytes = 0
         self._total_bytes: int | None = None
         self._digest = hashlib.sha256()
+        self._gunzip: _Gunzip | None = None
 
     async def fetch(self, url: str) -> PartFile:
         """The rest of the clip.
@@ -91,8 +97,12 @@ class Download:
                 raise TryLaterError("download: the rest that came does not fit what is there")
         elif status == _OK:
             self.restart()
-            self._validator = validator_of(headers)
-            self._total_bytes = _length(headers)
+            if headers.get("Content-Encoding", "").strip().lower() == _GZIP:
+                # Kept packed by its host, whatever was asked for: length, ranges and ETag are of the packed bytes.
+                self._gunzip = _Gunzip()
+            else:
+                self._validator = validator_of(headers)
+                self._total_bytes = _length(headers)
         else:
             if status == _RANGE_REFUSED:
                 self.restart()
@@ -119,7 +129,7 @@ class Download:
             if self._size_bytes:
                 file.truncate(self._size_bytes)
                 file.seek(self._size_bytes)
-            async for piece in pieces:
+            async for piece in self._unpacked(pieces):
                 if self._size_bytes + len(piece) > self._max_bytes:
                     raise TooLargeError(
                         f"download: the clip has more than the {self._max_bytes} bytes that are accepted"
@@ -134,6 +144,42 @@ class Download:
             raise TryLaterError(f"download: {size_bytes} of {total_bytes} bytes came")
         self.restart()
         return PartFile(self._part, size_bytes, sha256)
+
+    async def _unpacked(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        gunzip = self._gunzip
+        async for piece in pieces:
+            for plain in (piece,) if gunzip is None else gunzip.plain(piece):
+                yield plain
+        if gunzip is not None and not gunzip.is_whole:
+            raise TryLaterError("download: the packed clip ended before its end")
+
+
+class _Gunzip:
+    """Unpacks a clip that its host keeps packed; a clip that is only called so stays as it is."""
+
+    def __init__(self) -> None:
+        self._unpack = zlib.decompressobj(wbits=31)
+        self._is_packed: bool | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Its end and its checksum came."""
+        return not self._is_packed or self._unpack.eof
+
+    def plain(self, piece: bytes) -> Iterator[bytes]:
+        """What is in the piece. Raises TryLaterError."""
+        if self._is_packed is None:
+            self._is_packed = _GZIP_MAGIC.startswith(piece[:2])
+        if not self._is_packed:
+            yield piece
+            return
+        rest = piece
+        while rest and not self._unpack.eof:
+            try:
+                yield self._unpack.decompress(rest, _UNPACKED_BYTES)
+            except zlib.error as error:
+                raise TryLaterError("download: the packed clip is damaged") from error
+            rest = self._unpack.unconsumed_tail
 
 
 def _opened(part: Path, mode: str) -> FileIO:

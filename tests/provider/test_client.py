@@ -1,8 +1,12 @@
 """The client against the emulator, one fault at a time, over real HTTP."""
 
 import asyncio
+import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -215,6 +219,65 @@ async def test_the_key_stays_out_of_uploads_and_downloads(tmp_path: Path) -> Non
         async with http.stream(f"{base_url}/b", {}) as (status, _, pieces):
             assert (status, b"".join([piece async for piece in pieces])) == (200, b"x")
     assert headers == [None, None]
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_answer_to_a_submit() -> None:
+    """A refusal that a server sends of itself while a connection idles; the submit that came next was taken."""
+    taken, strayed = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.startswith(b"GET"):
+                    said(writer, {"data": {"balance": 1}})
+                    said_later = asyncio.get_running_loop().call_later
+                    said_later(0.01, said, writer, {"code": 429, "message": "too many"})
+                    said_later(0.02, strayed.set)
+                else:
+                    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r")[0]))
+                    taken.set()
+                    said(writer, {"data": {"id": "abcd1234", "status": "created"}})
+        writer.close()
+
+    def said(writer: asyncio.StreamWriter, changed: dict[str, object]) -> None:
+        body = json.dumps({"code": 200, "message": "ok"} | changed).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        assert await client.balance() == 1_000_000
+        await strayed.wait()
+        outcome = await client.submit(MODEL, inputs("https://x.example/a.png"), SOON)
+        assert isinstance(outcome, Accepted)
+        assert taken.is_set()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate"])
+async def test_a_download_comes_as_it_was_sent(encoding: str) -> None:
+    async def mislabelled(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"a clip", headers={"Content-Encoding": encoding})
+
+    async with scripted(mislabelled) as base_url, Http(base_url, KEY, CLOCK) as http:
+        async with http.stream(f"{base_url}/a", {}) as (_, headers, pieces):
+            assert b"".join([piece async for piece in pieces]) == b"a clip"
+        assert headers["Content-Encoding"] == encoding
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate that nobody believes")
+async def test_a_certificate_that_is_not_believed_is_the_networks_trouble(tmp_path: Path) -> None:
+    """An expired one, or a clock that is wrong: it goes away, and no picture is to blame."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run(["openssl", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=tls)
+    async with server, client_of(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        with pytest.raises(TryLaterError, match="certificate"):
+            await client.balance()
+        with pytest.raises(TryLaterError, match="certificate"):
+            await picture_url(client, tmp_path)
+        assert isinstance(await client.submit(MODEL, inputs("https://x.example/a.png"), SOON), NotSent)
 
 
 async def test_unsafe_redirects_of_a_download_are_refused() -> None:

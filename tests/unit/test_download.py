@@ -1,6 +1,7 @@
 """Downloads that are cut, changed under way, or lied about: what is called whole is the clip, byte for byte."""
 
 import asyncio
+import gzip
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,8 @@ class Answer:
     status: int | None = None
     shift: int = 0
     """A host that sends the rest from another byte than it says."""
+    encoding: str | None = None
+    """What the host calls the way its bytes are packed."""
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Host:
             first = 0
         body = answer.data[first:]
         more = {"Content-Length": str(len(body))} | ({"ETag": answer.etag} if answer.etag else {})
+        if answer.encoding:
+            more["Content-Encoding"] = answer.encoding
         if first:
             more["Content-Range"] = f"bytes {first + answer.shift}-{len(answer.data) - 1}/{len(answer.data)}"
         yield 206 if first else 200, more, self._pieces(body, answer.cut_at)
@@ -158,3 +163,34 @@ def test_what_is_called_whole_is_one_answer_and_nothing_else(stormy: list[Answer
         data = got.path.read_bytes()
         assert data in (CLIP, OTHER, CLIP[:1500])
         assert (got.sha256, got.size_bytes) == (digest(data), len(data))
+
+
+PACKED = gzip.compress(CLIP)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Answer(PACKED, encoding="gzip")],
+        [Answer(CLIP, encoding="gzip")],
+        [Answer(CLIP, encoding="br")],
+        [Answer(CLIP, encoding="aws-chunked")],
+        [Answer(PACKED, cut_at=100, encoding="gzip"), Answer(PACKED, encoding="gzip")],
+        [Answer(PACKED[:-1], encoding="gzip"), Answer(PACKED, encoding="GZIP")],
+        [Answer(PACKED[:20] + b"?" * 80, encoding="gzip"), Answer(CLIP)],
+    ],
+    ids=["packed", "called so", "br", "aws", "cut", "without its end", "damaged"],
+)
+async def test_a_clip_that_its_host_keeps_packed_or_calls_so_is_had(answers: list[Answer], tmp_path: Path) -> None:
+    host = Host(answers)
+    part = await fetched(host, tmp_path / "a.part", tries=len(answers))
+    assert (part.path.read_bytes(), part.size_bytes) == (CLIP, len(CLIP))
+    assert part.sha256 == hashlib.sha256(CLIP).hexdigest()
+    assert not any("Range" in asked for asked in host.asked)
+
+
+async def test_a_packed_clip_is_bounded_by_what_is_in_it(tmp_path: Path) -> None:
+    bomb = Answer(gzip.compress(bytes(50_000_000)), encoding="gzip")
+    with pytest.raises(RefusedError, match="more than"):
+        await fetched(Host([bomb]), tmp_path / "a.part", max_bytes=2_000_000)
+    assert (tmp_path / "a.part").stat().st_size <= 2_000_000
