@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchrun.provider.client import Client
-from batchrun.provider.outcome import NotFoundError, RefusedError, UnsafeUrlError
+from batchrun.provider.outcome import NotFoundError, TryLaterError, UnsafeUrlError
 from batchrun.provider.wire import url_of
 
 MAX_AGE_MS = 24 * 3_600_000
@@ -26,7 +26,7 @@ async def upload(client: Client, filename: str, data: bytes, content_type: str) 
     place = ticket.get("upload")
     url = url_of(ticket.get("download_url"))
     if not isinstance(place, Mapping) or url is None or not url.startswith(("https://", "http://")):
-        raise RefusedError("upload: the ticket names no place for the file")
+        raise TryLaterError("upload: the ticket names no place for the file")
     await client.upload_put(_put_url(place), data, _headers(place))
     return url
 
@@ -34,7 +34,7 @@ async def upload(client: Client, filename: str, data: bytes, content_type: str) 
 def _put_url(place: Mapping[str, Any]) -> str:
     url = url_of(place.get("url"))
     if place.get("method", "PUT") != "PUT" or url is None:
-        raise RefusedError("upload: the ticket asks for something other than a PUT")
+        raise TryLaterError("upload: the ticket asks for something other than a PUT")
     return url
 
 

@@ -216,13 +216,13 @@ async def _submit(carried: Carried, request: SubmitRequest, started: Started) ->
         outcome = await carried.tools.client.submit(
             carried.job.revision.model, inputs_of(carried.job.revision, request.image_url), started.send_by_boot_s
         )
-        carried.tell(Kind.ANSWERED)
-        return await _record(carried, request, outcome)
     except BatchrunError:
         raise
     except Exception as error:
         await _unforeseen(carried, request.attempt_id, error)
         raise
+    carried.tell(Kind.ANSWERED)
+    return await _record(carried, request, outcome)
 
 
 async def _unforeseen(carried: Carried, attempt_id: str, error: Exception) -> None:
