@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchrun.errors import KeyRefusedError, UsageError
+from batchrun.files import is_folder
 from batchrun.money import parse_usd
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
@@ -63,7 +64,7 @@ def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> d
     """
     is_preview = parsed.preview if preview is None else preview
     for path in parsed.manifests:
-        if path.suffix.lower() in TABLES or path.is_dir():
+        if path.suffix.lower() in TABLES or is_folder(path):
             raise UsageError(f"{path} is no manifest; batchrun init {path} writes one for it")
     asked = parsed.db or os.environ.get("BATCHRUN_DB")
     if asked and "://" in asked:

@@ -15,6 +15,7 @@ import batchrun
 from batchrun.cli import streams
 from batchrun.cli.terminal import say
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
+from batchrun.files import is_folder
 
 VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
@@ -164,7 +165,7 @@ def _with_verb(words: list[str]) -> list[str]:
 
 
 def _unknown(word: str) -> BatchrunError:
-    if word.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) or Path(word).is_dir():
+    if word.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) or is_folder(Path(word)):
         return UsageError(f"{word!r} is no manifest; batchrun init {word} writes one for it")
     nearest = get_close_matches(word, VERBS, 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""

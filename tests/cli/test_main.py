@@ -57,6 +57,17 @@ def test_a_table_or_a_folder_in_the_place_of_a_manifest_is_pointed_to_init(words
     assert (done.returncode, f"batchrun init {words[-1]} writes one for it" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("plan", "1:1: cannot be read: File name too long"), ("init", " cannot be read: File name too long"),
+     ("status --db q.db", "there is no queue"), (f"status --db {'q' * 300} -- ", "cannot be looked at: File name too")],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have(verb: str, said: str, tmp_path: Path) -> None:
+    """Nobody can look whether it is a folder; so it is in a folder that only others may enter."""
+    done = run(*verb.split(), f"{'n' * 300}.yaml", cwd=tmp_path)
+    assert (done.returncode != 0, "Traceback" in done.stderr, said in done.stderr) == (True, False, True), done.stderr
+
+
 def test_without_a_key_nothing_runs_and_the_preview_is_named(shop: Shop) -> None:
     shop.add("a")
     done = run(str(shop.manifest))
