@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from batchrun.cli.terminal import json_text
 from batchrun.errors import KeyRefusedError, UsageError
 from batchrun.files import is_folder
 from batchrun.money import parse_usd
@@ -39,12 +40,12 @@ class JsonStream:
     """One JSON object whose last value is a long list, printed as it comes: a million jobs as one text take gigabytes."""
 
     def __init__(self, head: Mapping[str, object], name: str) -> None:
-        text = json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}")
+        text = json_text(head).removesuffix("\n}")
         self._before = f"{text},\n  {json.dumps(name)}: [\n"
 
     def add(self, item: Mapping[str, object]) -> None:
         """Print one item of the list."""
-        print(f"{self._before}    {json.dumps(item, ensure_ascii=False)}", end="")
+        print(f"{self._before}    {json_text(item, indent=None)}", end="")
         self._before = ",\n"
 
     def end(self) -> None:

@@ -68,6 +68,14 @@ def test_a_name_that_no_file_can_have(verb: str, said: str, tmp_path: Path) -> N
     assert (done.returncode != 0, "Traceback" in done.stderr, said in done.stderr) == (True, False, True), done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape", "latin-1:strict"])
+def test_json_also_of_names_that_are_not_utf_8(encoding: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"n\xff.yaml")
+    (tmp_path / name).write_text("version: 1\nshop: 中\n", "utf-8")
+    done = run("plan", name, "--json", cwd=tmp_path, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"})
+    assert {one["file"] for one in json.loads(done.stdout)["problems"]} == {name}
+
+
 def test_without_a_key_nothing_runs_and_the_preview_is_named(shop: Shop) -> None:
     shop.add("a")
     done = run(str(shop.manifest))
