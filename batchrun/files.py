@@ -20,5 +20,13 @@ def open_regular(path: Path) -> FileIO:
     raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is one. What nobody may look at, or what no file can be named, is none: reading it says why."""
+    try:
+        return path.is_dir()
+    except OSError:  # of other errors pathlib makes an answer by itself
+        return False
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)

@@ -8,7 +8,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from batchrun.cli.terminal import json_text
 from batchrun.errors import KeyRefusedError, UsageError
+from batchrun.files import is_folder
 from batchrun.money import parse_usd
 from batchrun.provider.urls import DEFAULT_BASE_URL, check_base_url
 
@@ -38,12 +40,12 @@ class JsonStream:
     """One JSON object whose last value is a long list, printed as it comes: a million jobs as one text take gigabytes."""
 
     def __init__(self, head: Mapping[str, object], name: str) -> None:
-        text = json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}")
+        text = json_text(head).removesuffix("\n}")
         self._before = f"{text},\n  {json.dumps(name)}: [\n"
 
     def add(self, item: Mapping[str, object]) -> None:
         """Print one item of the list."""
-        print(f"{self._before}    {json.dumps(item, ensure_ascii=False)}", end="")
+        print(f"{self._before}    {json_text(item, indent=None)}", end="")
         self._before = ",\n"
 
     def end(self) -> None:
@@ -63,7 +65,7 @@ def queue_paths(parsed: argparse.Namespace, *, preview: bool | None = None) -> d
     """
     is_preview = parsed.preview if preview is None else preview
     for path in parsed.manifests:
-        if path.suffix.lower() in TABLES or path.is_dir():
+        if path.suffix.lower() in TABLES or is_folder(path):
             raise UsageError(f"{path} is no manifest; batchrun init {path} writes one for it")
     asked = parsed.db or os.environ.get("BATCHRUN_DB")
     if asked and "://" in asked:

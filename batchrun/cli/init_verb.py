@@ -84,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(parsed: argparse.Namespace) -> int:
     """Write the manifest; print its path and what to do next."""
     source: Path = parsed.source
-    if not source.exists():
-        raise UsageError(f"there is no {source}; name a folder of pictures or a .csv file")
+    _check_is_there(source)
     target = parsed.output or source.resolve().parent / f"{source.resolve().stem}.yaml"
     found = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
     price_usd_micros = models()[DEFAULT_MODEL].price_usd_micros[_DURATION_S]
@@ -108,6 +107,17 @@ def main(parsed: argparse.Namespace) -> int:
     say(shown, f"next: batchrun plan {again}", f"then: batchrun {again} --preview --limit 5")
     _say_unusable(found.unusable)
     return 0
+
+
+def _check_is_there(source: Path) -> None:
+    """Raises UsageError."""
+    next_step = "name a folder of pictures or a .csv file"
+    try:
+        if source.exists():
+            return
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}; {next_step}") from error
+    raise UsageError(f"there is no {source}; {next_step}")
 
 
 def _say_unusable(reasons: Sequence[str]) -> None:

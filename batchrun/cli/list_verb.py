@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock, local_minute, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.states import JobState
@@ -69,9 +68,7 @@ def main(parsed: argparse.Namespace) -> int:
     shown, total = asyncio.run(_first(parsed, SystemClock()))
     if parsed.json:
         jobs = [_json(one) for one in shown]
-        print(
-            json.dumps({"schema_version": SCHEMA_VERSION, "total": total, "jobs": jobs}, ensure_ascii=False, indent=2)
-        )
+        print(json_text({"schema_version": SCHEMA_VERSION, "total": total, "jobs": jobs}))
     else:
         say(*_table(shown))
         if total > len(shown):

@@ -1,7 +1,6 @@
 """Which verb was typed, and the exit code of whatever happened. Imports nothing heavy: `--help` must be quick."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -13,8 +12,9 @@ from typing import NoReturn
 
 import batchrun
 from batchrun.cli import streams
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.errors import EXIT_MEANING, BatchrunError, ExitCode, ManifestError, UsageError
+from batchrun.files import is_folder
 
 VERBS = {
     "run": "generate what is new or changed (the verb may be left out before a manifest)",
@@ -140,7 +140,7 @@ def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Names
 def _fail(error: BatchrunError, *, as_json: bool) -> int:
     code = int(error.exit_code)
     if as_json:
-        print(json.dumps(error_json(error), ensure_ascii=False, indent=2))
+        print(json_text(error_json(error)))
     say(*str(error).split("\n"), to=sys.stderr)
     return code
 
@@ -164,7 +164,7 @@ def _with_verb(words: list[str]) -> list[str]:
 
 
 def _unknown(word: str) -> BatchrunError:
-    if word.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) or Path(word).is_dir():
+    if word.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) or is_folder(Path(word)):
         return UsageError(f"{word!r} is no manifest; batchrun init {word} writes one for it")
     nearest = get_close_matches(word, VERBS, 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""

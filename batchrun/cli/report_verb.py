@@ -15,6 +15,7 @@ from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import StorageError, UsageError
+from batchrun.files import is_folder
 from batchrun.report.page import Head, is_ours, write_page
 from batchrun.report.source import Source, each_clip, look_at
 from batchrun.report.statement import statement_lines
@@ -86,7 +87,7 @@ async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clo
 
 
 def _in_folder(output: Path) -> Path:
-    return output / _PAGE if output.is_dir() else output
+    return output / _PAGE if is_folder(output) else output
 
 
 async def _folder_of_clips(sources: Sequence[Source]) -> Path:

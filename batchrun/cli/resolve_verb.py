@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock, rfc3339
 from batchrun.errors import UsageError
 from batchrun.provider.client import Client
@@ -145,7 +144,7 @@ def _print(parsed: argparse.Namespace, shown: Sequence[_Shown], *, decides: bool
     if parsed.json:
         jobs = [one.as_json for one in shown]
         found = {"schema_version": SCHEMA_VERSION, "decision": decision, "jobs": jobs}
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json_text(found))
         return
     if not shown:
         print("nothing to decide")

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import secrets
@@ -20,7 +19,7 @@ from batchrun.cli.main import error_json
 from batchrun.cli.progress import Progress, RunLog, both
 from batchrun.cli.rehearsal import Rehearsed, Terms, rehearse
 from batchrun.cli.rehearsal_stage import surroundings, teach
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, FastClock, HoldingLoop, SystemClock
 from batchrun.errors import BatchrunError, StorageError, UsageError
 from batchrun.manifest.catalogue import models
@@ -279,7 +278,7 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
             found["would_take_s"] = round(time_s)
         if result.problem is not None:
             found |= error_json(result.problem)
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json_text(found))
         return int(code)
     if result.batches:
         _print_summary(parsed, result, reasons, loaded)
@@ -304,7 +303,7 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
         found |= rehearsal_summary.rehearsal_json(read.stages, result, played_s)
         if result.problem is not None:
             found |= error_json(result.problem)
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json_text(found))
         return int(code)
     say(*rehearsal_summary.lines_of(read.stages, result, reasons, code, played_s))
     return int(code)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchrun.cli import common
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import QueueError
 from batchrun.money import decimal_usd, format_usd
@@ -53,7 +52,7 @@ def main(parsed: argparse.Namespace) -> int:
     clock = SystemClock()
     standing = asyncio.run(_look(common.queue_paths(parsed), clock, preview=parsed.preview))
     if parsed.json:
-        print(json.dumps(_json(standing), ensure_ascii=False, indent=2))
+        print(json_text(_json(standing)))
     else:
         say(*_lines(standing, clock.now_ms()))
     return 0

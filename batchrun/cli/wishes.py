@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import SystemClock
 from batchrun.errors import UsageError
 from batchrun.queue.store import Queue
@@ -37,7 +36,7 @@ def carry_out(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> int:
     parsed.manifests = [parsed.manifest]
     granted = asyncio.run(_grant(parsed, verb, wanted))
     if parsed.json:
-        print(json.dumps(_json(verb, granted), ensure_ascii=False, indent=2))
+        print(json_text(_json(verb, granted)))
     else:
         say(*_lines(parsed, granted))
     return 0

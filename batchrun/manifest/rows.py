@@ -167,7 +167,8 @@ class RowReader:
         holes = [(field, at) for field, at in self._needed if not row[at]]
         for field, at in holes:  # text with a hole in it is not what anybody meant to buy
             place.wrong(field, f"column {self._columns[at]!r} is empty here")
-        if key and not holes:
+        wrong = {field for field, _ in holes}
+        if key and "id" not in wrong:
             try:
                 key = check_name(key)
             except ValueError as error:
@@ -181,8 +182,7 @@ class RowReader:
                     place.wrong(_TYPED[at], problem)
                 typed[at] = value
         image, prompt = self._bound["image"].fill(row).strip(), self._bound["prompt"].fill(row)
-        if holes:
-            wrong = {field for field, _ in holes}
+        if wrong:
             key = "" if "id" in wrong else key
             image, prompt = "" if "image" in wrong else image, "" if "prompt" in wrong else prompt
         negative = self._bound["negative_prompt"].fill(row) if "negative_prompt" in self._bound else None

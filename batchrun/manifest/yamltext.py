@@ -134,12 +134,19 @@ def _parse(text: str, shown: str, builder: "_Builder") -> Node:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         raise _one(shown, line, column, f"is not YAML here: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
+        before = _before(text, error)
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         raise _one(shown, line, column, f"character U+{_code(error.character):04X} is not allowed in YAML") from error
     if not isinstance(root.value, dict):
         raise _one(shown, root.line, root.column, "a manifest is a mapping that starts with `version: 1`")
     return root
+
+
+def _before(text: str, error: yaml.reader.ReaderError) -> str:
+    """What stands before the character. The parser in C counts bytes of UTF-8, the other one characters."""
+    if error.encoding == "unicode":
+        return text[: error.position]
+    return text.encode()[: error.position].decode(errors="ignore")
 
 
 def _code(character: object) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import aiosqlite
 
 from batchrun.errors import QueueError, StorageError
+from batchrun.files import is_folder
 from batchrun.queue.script import Call, Outcome, Row, Rows, Script, ScriptFactory
 from batchrun.queue.statements import migrations, statements
 
@@ -110,9 +111,13 @@ class SqliteDatabase:
 def _check_place(path: Path, *, create: bool) -> None:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise QueueError(f"SQLite {sqlite3.sqlite_version} is too old; batchrun needs 3.37 or newer")
-    if path.is_dir():
+    if is_folder(path):
         raise QueueError(f"{path} is a folder; --db takes the path of the queue's file, such as {path / 'queue.db'}")
-    if not path.exists() and not create:
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise StorageError(f"the queue {path} cannot be looked at: {error.strerror}") from error
+    if not is_there and not create:
         raise QueueError(f"there is no queue {path}; a run makes it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

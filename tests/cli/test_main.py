@@ -57,6 +57,25 @@ def test_a_table_or_a_folder_in_the_place_of_a_manifest_is_pointed_to_init(words
     assert (done.returncode, f"batchrun init {words[-1]} writes one for it" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("plan", "1:1: cannot be read: File name too long"), ("init", " cannot be read: File name too long"),
+     ("status --db q.db", "there is no queue"), (f"status --db {'q' * 300} -- ", "cannot be looked at: File name too")],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have(verb: str, said: str, tmp_path: Path) -> None:
+    """Nobody can look whether it is a folder; so it is in a folder that only others may enter."""
+    done = run(*verb.split(), f"{'n' * 300}.yaml", cwd=tmp_path)
+    assert (done.returncode != 0, "Traceback" in done.stderr, said in done.stderr) == (True, False, True), done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape", "latin-1:strict"])
+def test_json_also_of_names_that_are_not_utf_8(encoding: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"n\xff.yaml")
+    (tmp_path / name).write_text("version: 1\nshop: 中\n", "utf-8")
+    done = run("plan", name, "--json", cwd=tmp_path, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"})
+    assert {one["file"] for one in json.loads(done.stdout)["problems"]} == {name}
+
+
 def test_without_a_key_nothing_runs_and_the_preview_is_named(shop: Shop) -> None:
     shop.add("a")
     done = run(str(shop.manifest))

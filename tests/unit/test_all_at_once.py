@@ -96,6 +96,7 @@ ROWS: list[tuple[str, str, list[str]]] = [
             "p.csv:3 (a): id 'a' is taken, see p.csv:2",
         ],
     ),
+    ("}\n", "a/b,,p.png,5\n", ["p.csv:2 (a/b): id: 'a/b' holds '/'", "p.csv:2 (a/b): prompt: column 'title' is empty"]),
     (
         ', duration: "{second}", tags: "{tag}"}\n',  # what is wrong with the entry is not said of its rows
         "a,t,small.png,5\nb,t,p.png,5\n",

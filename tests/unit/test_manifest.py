@@ -209,6 +209,7 @@ ONE_PROBLEM = [
     ("version: 1\njobs: &a [*a]\n", "alias *a names nothing that is complete"),
     ("? [a]\n: b\n", "a key must be plain text"),
     ("a: \x07\n", "character U+0007 is not allowed"),
+    ("# é中😀\nversion: 1\na: é\x07\n", "3:5: : character U+0007 is not allowed"),
 ]
 
 
