@@ -63,4 +63,6 @@ def _open_if_closed(number: int) -> None:
 def _patient(stream: TextIO | None, number: int, *, by_line: bool) -> TextIO:
     out = io.BufferedWriter(_Patient(number, "w", closefd=False))
     encoding, errors = ("utf-8", "replace") if stream is None else (stream.encoding, stream.errors)
+    if errors == "strict":  # a name that the terminal's encoding lacks must not end a run
+        errors = "backslashreplace"
     return io.TextIOWrapper(out, encoding, errors, line_buffering=by_line)

@@ -67,10 +67,20 @@ def cell(value: object) -> str:
 
 async def write_json(out: TextIO, found: Sequence[Statement], clips: AsyncIterator[ClipView]) -> None:
     """Exactly one object, written job by job, so that a big queue needs little memory."""
-    head = json.dumps([statement_json(one) for one in found], ensure_ascii=False)
+    head = _json([statement_json(one) for one in found])
     out.write(f'{{"schema_version": {SCHEMA_VERSION}, "statements": {head}, "jobs": [')
     between = "\n"
     async for clip in clips:
-        out.write(between + json.dumps(row_of(clip), ensure_ascii=False))
+        out.write(between + _json(row_of(clip)))
         between = ",\n"
     out.write("\n]}\n")
+
+
+def _json(value: object) -> str:
+    """As it reads best; in escapes where a path in it is not UTF-8, which JSON must be."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text

@@ -59,6 +59,15 @@ def test_closed_streams_of_other_verbs(folder: Path, words: str, code: int, clos
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (code, "", False)
 
 
+def test_text_that_the_encoding_of_the_terminal_lacks(shop: Shop) -> None:
+    shop.limits = "{budget: 1}"
+    shop.add("中")
+    verbs = "batchrun plan shop.yaml && batchrun shop.yaml --preview && batchrun list shop.yaml --preview"
+    done = shell(f"export PYTHONIOENCODING=latin-1:strict; {verbs}", shop.folder)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert {r"shop/\u4e2d: new, $0.25", "shop: 1 job: 1 done"} <= {*done.stdout.splitlines()}
+
+
 def test_no_file_ever_gets_the_number_of_a_standard_stream(tmp_path: Path) -> None:
     code = "from batchrun.cli import streams; streams.prepare(); import os; os.write(9, str(os.open('/', 0)).encode())"
     done = shell(f'"{sys.executable}" -c "{code}" 9>number >&- 2>&- <&-', tmp_path)

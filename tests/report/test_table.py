@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 from hypothesis import given
@@ -70,6 +71,13 @@ async def test_csv_and_json_say_the_same_in_the_documented_columns(tmp_path: Pat
     assert (table[0]["prompt"], found["jobs"][0]["prompt"]) == ('\'=HYPERLINK("http://x")', '=HYPERLINK("http://x")')
     assert (table[0]["cost_usd"], table[0]["fps"], table[0]["tags"]) == ("0.25", "24.0", "kitchen; new")
     assert (table[1]["file"], table[1]["sha256"], table[1]["held_usd"], table[1]["attempts"]) == ("", "", "0.25", "2")
+
+
+async def test_json_is_utf_8_also_with_a_path_that_is_not(tmp_path: Path) -> None:
+    """No JSON reader takes a path's bytes; its escapes keep them."""
+    folder, out = tmp_path / os.fsdecode(b"\xff"), io.StringIO()
+    await write_json(out, [], each([clip(folder, "a", prompt="中")]))
+    assert json.loads(out.getvalue().encode())["jobs"][0]["file"].startswith(f"{folder}/")
 
 
 async def test_no_jobs_is_an_object_too() -> None:
