@@ -22,6 +22,7 @@ class HaltKind(StrEnum):
     DEADLINE = "deadline"
     CANARY = "canary"
     CANNOT_SAVE = "cannot_save"
+    CANNOT_CHECK = "cannot_check"
 
 
 HALT_CODE: dict[HaltKind, ExitCode] = {
@@ -37,6 +38,7 @@ HALT_CODE: dict[HaltKind, ExitCode] = {
     HaltKind.DEADLINE: ExitCode.DEADLINE,
     HaltKind.CANARY: ExitCode.NEEDS_PERSON,
     HaltKind.CANNOT_SAVE: ExitCode.NEEDS_PERSON,
+    HaltKind.CANNOT_CHECK: ExitCode.NEEDS_PERSON,
 }
 _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.KEY_REFUSED: "check WAVESPEED_API_KEY, then {again}",
@@ -51,6 +53,7 @@ _NEXT_STEP: dict[HaltKind, str] = {
     HaltKind.DEADLINE: "{again} goes on with the rest",
     HaltKind.CANARY: "look at batchrun status {command}, then {again} without --canary",
     HaltKind.CANNOT_SAVE: "make the folder writable, or room in it, then {again}",
+    HaltKind.CANNOT_CHECK: "install batchrun anew, or give it more memory (ulimit -v, MemoryMax), then {again}",
 }
 # Nothing can be asked any more: what is paid for is collected by a later run.
 ABANDONS = frozenset({HaltKind.UNAVAILABLE, HaltKind.KEY_REFUSED, HaltKind.OTHER_ACCOUNT})

@@ -1,10 +1,11 @@
-"""Whether finished clips can be put where they belong: looked at before money is spent on them."""
+"""Whether finished clips can be checked, and put where they belong: looked at before money is spent on them."""
 
 import errno
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from batchrun.clock import Clock
@@ -27,6 +28,19 @@ def halt_of_disk(path: Path, error: OSError) -> Halt | None:
         HaltKind.CANNOT_SAVE,
         f"finished clips cannot be saved in {path.parent}: {error.strerror}; nothing more is bought",
     )
+
+
+def halt_of_decoder() -> Halt | None:
+    """Why no clip could be checked on this machine; None when clips can. Blocks.
+
+    PyAV is first needed when a clip is there, and paid for: its codecs may lack a library, or the memory to be mapped.
+    """
+    try:
+        import_module("av")
+    except (ImportError, MemoryError) as error:
+        said = str(error) or "no memory is left"
+        return Halt(HaltKind.CANNOT_CHECK, f"clips cannot be checked: PyAV does not load ({said}); nothing is bought")
+    return None
 
 
 @dataclass(slots=True)

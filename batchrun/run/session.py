@@ -45,7 +45,7 @@ from batchrun.run.quotes import ask_quotes, halt_of_quotes, prices_of
 from batchrun.run.reading import OldReadingError, Reading
 from batchrun.run.reconcile import Reconciler
 from batchrun.run.refunds import watch_refunds
-from batchrun.run.saving import SaveGuard
+from batchrun.run.saving import SaveGuard, halt_of_decoder
 from batchrun.run.sidecar import Sidecars
 from batchrun.run.starter import BalanceGuard, DiskGuard, Starter
 from batchrun.run.stop import Stop
@@ -213,10 +213,17 @@ class Session:
         result.declined = [rerun for rerun, is_agreed in self._asked.items() if not is_agreed]
         result.is_selection = not asked.is_all
         result.lost = await asyncio.to_thread(lost_of, result.plans, asked)
-        if await self._quote(client, pool, asked):
+        if await self._can_check(pool, asked) and await self._quote(client, pool, asked):
             self._say_plan(tools, asked, limits, await count_in_flight(queue))
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
             await open_in_turn(queue, tools, pool, asked, scopes, ids, self._options.canary)
+
+    async def _can_check(self, pool: Pool, asked: Asked) -> bool:
+        """Whether what is bought could become done here. A night without work does not load the codecs."""
+        halt = await asyncio.to_thread(halt_of_decoder) if asked.to_buy.count else None
+        if halt is not None:
+            pool.halt(halt)
+        return halt is None
 
     def _say_plan(self, tools: Tools, asked: Asked, limits: Limits, in_flight: int) -> None:
         to_buy = asked.to_buy

@@ -85,6 +85,18 @@ async def test_while_clips_cannot_be_saved_nothing_is_bought(shop: Shop) -> None
         assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
 
 
+async def test_while_clips_cannot_be_checked_nothing_is_bought(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that the codecs need is missing: only a clip that is paid for would have shown it."""
+    shop.add_many(3)
+    async with emulated() as emulator:
+        with monkeypatch.context() as broken:
+            broken.setitem(sys.modules, "av", None)
+            result = await run_shop(shop, emulator)
+            assert (code_of(result), emulator.world.submits) == (ExitCode.NEEDS_PERSON, [])
+            assert "PyAV does not load" in result.halts[HaltKind.CANNOT_CHECK].message
+        assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
+
+
 def test_a_folder_that_goes_away_under_way_stops_the_buying_and_loses_nothing() -> None:
     """In virtual time, because what cannot be written is tried again after minutes."""
     with memory_folder() as folder:
