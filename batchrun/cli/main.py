@@ -132,9 +132,23 @@ def verb_module(name: str) -> ModuleType:
 def _carry_out(verb: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
     as_json = getattr(parsed, "json", False)
     try:
+        _check_place(parsed)
         return verb(parsed)
     except BatchrunError as error:
         return _fail(error, as_json=as_json)
+
+
+def _check_place(parsed: argparse.Namespace) -> None:
+    """Whether relative paths mean anything. Raises UsageError."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        typed = [one for value in vars(parsed).values() for one in (value if isinstance(value, list) else [value])]
+        typed.append(Path(getattr(parsed, "db", None) or os.environ.get("BATCHRUN_DB") or "/"))
+        relative = [str(one) for one in typed if isinstance(one, Path) and not one.is_absolute()]
+        if relative:
+            text = f"{relative[0]} cannot be found: the working directory is gone or cannot be read ({error.strerror})"
+            raise UsageError(f"{text}; give the whole path, or change to another folder") from error
 
 
 def _fail(error: BatchrunError, *, as_json: bool) -> int:

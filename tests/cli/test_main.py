@@ -253,6 +253,26 @@ def test_it_works_as_cron_starts_it(shop: Shop) -> None:
     assert events.count("done") == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["{0} --preview --log-file run.jsonl", "{0} --preview --db run.db", "report {0} --preview -o run.html", "init run"],
+)
+def test_a_working_directory_that_is_gone(shop: Shop, words: str) -> None:
+    """As after a release that was swapped in: whole paths work, and what is relative is named."""
+    shop.limits = "{}"
+    shop.add("a")
+    gone = shop.folder / "gone"
+    for line, code in ((f"{shop.manifest} --preview", 0), (words.format(shop.manifest), 2)):
+        gone.mkdir()
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"rmdir {gone}; {sys.executable} -m batchrun {line}"],
+            cwd=gone, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True, text=True, check=False, timeout=50,
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert f"{words.rsplit(maxsplit=1)[-1]} cannot be found: the working directory is gone" in done.stderr
+
+
 def test_a_paid_queue_is_not_for_previews(shop: Shop) -> None:
     shop.limits = "{}"
     shop.add("a")
