@@ -103,10 +103,17 @@ def _room(capped: Sequence[Capped], again: str) -> str:
     names = {one.reached.cap.name for one in capped}
     if names == {MAX_SPEND}:
         return f"{again}, for as much once more"
+    if all(map(_has_room_tomorrow, capped)):
+        return f"{again} goes on tomorrow; to go on today, raise {', '.join(sorted(names))}"
     steps = ["top the account up or lower keep_balance"] if KEEP_BALANCE in names else []
     if raised := sorted(names - {KEEP_BALANCE, MAX_SPEND}):
         steps.append(f"raise {', '.join(raised)}")
     return f"{' and '.join(steps)}, then {again}"
+
+
+def _has_room_tomorrow(capped: Capped) -> bool:
+    cap = capped.reached.cap
+    return cap.scope.day is not None and capped.price_usd_micros <= cap.limit_usd_micros
 
 
 def _next_command(code: ExitCode, kind: str, command: str, again: str, *, can_resolve: bool) -> str:

@@ -207,6 +207,22 @@ async def test_a_running_process_obeys_budgets_that_another_one_has_read(shop: S
         assert (code_of(result), code_of(await others[0])) == (ExitCode.CAP_REACHED, ExitCode.CAP_REACHED)
 
 
+@pytest.mark.parametrize(
+    ("limits", "advice"),
+    [
+        ("daily_budget: 0.25", "batchrun shop.yaml goes on tomorrow; to go on today, raise shop: daily_budget"),
+        ("daily_budget: 0.20", "raise shop: daily_budget, then batchrun shop.yaml"),  # tomorrow has no room either
+        ("budget: 0.25, daily_budget: 9", "raise shop: budget, then batchrun shop.yaml"),
+    ],
+)
+async def test_after_a_daily_budget_the_next_day_goes_on(shop: Shop, limits: str, advice: str) -> None:
+    shop.limits = shop.limits.replace("budget: 100", limits)
+    shop.add_many(2)
+    async with emulated() as emulator:
+        (reason,) = summary.exit_reasons(await run_shop(shop, emulator), "shop.yaml")
+        assert reason.advice == advice
+
+
 async def test_the_next_run_is_bounded_as_this_one_was(shop: Shop) -> None:
     shop.add_many(2)
     async with emulated() as emulator:
