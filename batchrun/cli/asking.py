@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     until = parser.add_mutually_exclusive_group()
     until.add_argument(
         "--finish-by", type=common.time_argument, metavar="HH:MM",
-        help="start nothing that will most likely not be ready by then (this machine's time of the day)",
+        help="start nothing that will most likely not be ready by then (this machine's time of the day; one that is past is tomorrow's)",
     )  # fmt: skip
     until.add_argument(
         "--max-duration", type=common.seconds_argument, metavar="TIME", help="the same, so long from now: 2h"

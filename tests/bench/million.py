@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import statistics
@@ -17,7 +18,7 @@ from tests.bench.answers import Answer, Line, Setting, Table
 from tests.bench.sources import write_table
 from tests.clocks import StillClock
 from tests.conftest import make_picture
-from tests.store.stores import ANY_PRICE, opened
+from tests.store.stores import ANY_PRICE, ORIGIN, opened
 
 _CLAIMS = 20
 _CLAIMED = 50
@@ -67,7 +68,8 @@ def open_queue(folder: Path) -> AbstractAsyncContextManager[Queue]:
 
 
 def _in_a_new_process(script: str, *words: str) -> list[float]:
-    done = subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True, text=True)
+    env = os.environ | {"WAVESPEED_BASE_URL": ORIGIN}  # the queues' own: `plan` refuses one of another
+    done = subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True, text=True, env=env)
     found: list[float] = json.loads(done.stdout)
     return found
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from batchrun.manifest.jobs import Checks
 from batchrun.video.check import check_clip
 from tests.bench import __main__ as bench
+from tests.bench import million
 from tests.bench.answers import Answer, Line, Table, markdown_table, text_table
 from tests.bench.contest import BATCHRUN, FLOOR, contest, list_schedule_s
 from tests.bench.local import local_provider
@@ -24,6 +25,14 @@ def test_batchrun_and_the_floor_do_the_same_work(tmp_path: Path) -> None:
         scores = contest(local, tmp_path, "few", Terms(), 3, 1, (FLOOR, BATCHRUN), rest_s=0.0)
     assert scores.keys() == {FLOOR.name, BATCHRUN.name}
     assert all(one.polls >= 1 and one.peak_bytes > 10_000_000 for one in scores.values())
+
+
+def test_a_large_shop_can_be_asked_about(tmp_path: Path) -> None:
+    """The commands that are measured still do what is measured: a plan refuses more from time to time."""
+    for name in ("night", "rows"):
+        (tmp_path / name).mkdir()
+    assert million.second_night(tmp_path / "night", 3) > 0
+    assert million.of_rows(tmp_path / "rows", 1500)["status, peak MB"] > 0
 
 
 @given(st.lists(st.floats(0, 1000), min_size=1), st.integers(1, 20))

@@ -17,6 +17,7 @@ from batchrun.queue.store import Queue
 from batchrun.run.planning import plan_of
 from tests.clocks import StillClock
 
+ORIGIN = "https://api.example:443"
 ANY_PRICE = 2**60
 PACE = Pace(concurrency=1000, per_minute=100_000, max_unknown=1000, stuck_after_ms=3_600_000, send_within_s=30)
 _ids = count()
@@ -57,7 +58,7 @@ def batch(folder: Path, specs: list[JobSpec], name: str = "shop") -> Batch:
 
 @asynccontextmanager
 async def opened(folder: Path, clock: StillClock, name: str = "queue.db") -> AsyncIterator[Queue]:
-    queue = await Queue.open(folder / name, clock, kind="paid", origin="https://api.example:443", new_id=new_id)
+    queue = await Queue.open(folder / name, clock, kind="paid", origin=ORIGIN, new_id=new_id)
     await queue.start_run()
     try:
         yield queue
