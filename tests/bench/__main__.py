@@ -12,7 +12,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ README, PICTURE = ROOT / "README.md", ROOT / ".readme" / "growth.png"
 MARKS = "<!-- bench -->\n", "<!-- end of bench -->"
 """What lies between them in the README is written by `--readme`."""
 QUESTIONS: Sequence[Question] = (contest, makespan, crowd, store, million, start, clips, growth, emulated, polling)
+SIZES = {"small": QUICK, "usual": USUAL, "large": FULL}
 NOT_IN_README = ("emulated", "polling")
 """The first is for developers; the second has its place where polling is explained."""
 _HEAD = ("measure", "batchrun", "beside it", "ratio")
@@ -36,20 +38,18 @@ def name_of(question: Question) -> str:
     return question.__name__.rpartition(".")[2]
 
 
-def circumstances(sizes: Sizes) -> str:
-    """When, on what, and how busy it was with other things before."""
+def circumstances(size: str, rounds: int) -> str:
+    """When, on what, how busy it was with other things before, and how much was measured."""
     cpu = Path("/proc/cpuinfo").read_text("utf-8").partition("model name")[2].partition("\n")[0].strip(" \t:")
     cores = len(os.sched_getaffinity(0))
-    size = {id(QUICK): ", small sizes (`--quick`)", id(FULL): ", large sizes (`--full`)"}.get(id(sizes), "")
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores ({cpu}), load {os.getloadavg()[0]:.1f} from other programs before it began, "
-        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}{size}"
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {size} sizes, {rounds} rounds"
     )
 
 
-def measure(sizes: Sizes, wanted: Sequence[str]) -> dict[str, Answer]:
-    """Every answer by its question's name."""
-    answers: dict[str, Answer] = {}
+def measure(sizes: Sizes, wanted: Sequence[str]) -> Iterator[tuple[str, Answer]]:
+    """Every answer with its question's name, as soon as it is there."""
     with local_provider() as local, tempfile.TemporaryDirectory(prefix="batchrun-bench-") as folder:
         for question in QUESTIONS:
             name = name_of(question)
@@ -57,8 +57,7 @@ def measure(sizes: Sizes, wanted: Sequence[str]) -> dict[str, Answer]:
                 print(f"… {name}", file=sys.stderr)
                 own = Path(folder) / name
                 own.mkdir()
-                answers[name] = question.ask(Setting(local, own, sizes))
-    return answers
+                yield name, question.ask(Setting(local, own, sizes))
 
 
 def figures_of(answers: Mapping[str, Answer], where: str) -> dict[str, Any]:
@@ -98,11 +97,12 @@ def main() -> int:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"only these: {', '.join(names)}")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--quick", dest="sizes", action="store_const", const=QUICK, default=USUAL, help="small sizes, one round"
+        "--quick", dest="size", action="store_const", const="small", default="usual", help="small sizes, one round"
     )
     size.add_argument(
-        "--full", dest="sizes", action="store_const", const=FULL, help="a queue of a million jobs, 10,000 slots"
+        "--full", dest="size", action="store_const", const="large", help="a queue of a million jobs, 10,000 slots"
     )
+    parser.add_argument("--rounds", type=int, metavar="N", help="of the comparison; medians are shown")
     parser.add_argument(
         "--json", type=Path, default=ROOT / "build" / "bench.json", metavar="FILE", help="where the figures go"
     )
@@ -110,11 +110,16 @@ def main() -> int:
     parsed = parser.parse_args()
     if unknown := set(parsed.questions) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    where = circumstances(parsed.sizes)
-    answers = measure(parsed.sizes, parsed.questions or names)
-    show(answers)
+    sizes = SIZES[parsed.size]
+    if parsed.rounds is not None:
+        sizes = replace(sizes, rounds=parsed.rounds)
+    where = circumstances(parsed.size, sizes.rounds)
     parsed.json.parent.mkdir(parents=True, exist_ok=True)
-    parsed.json.write_text(json.dumps(figures_of(answers, where), indent=1) + "\n", "utf-8")
+    answers: dict[str, Answer] = {}
+    for name, answer in measure(sizes, parsed.questions or names):
+        answers[name] = answer
+        parsed.json.write_text(json.dumps(figures_of(answers, where), indent=1) + "\n", "utf-8")
+    show(answers)
     print(f"\nfigures: {parsed.json}")
     if parsed.readme:
         write_readme(readme_part(answers, where))
