@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -51,7 +51,15 @@ class Page:
 
     predictions: list[Prediction]
     unreadable: int
-    """Items without an id that can be used: what they are nobody knows."""
+    """Items without an id that can be used, or not shown at all: what they are nobody knows."""
+
+
+class _Paged(NamedTuple):
+    """One page of a paged answer."""
+
+    items: list[Any]
+    withheld: int
+    """1: it is empty, and the provider says that there is more."""
 
 
 class Client:
@@ -129,9 +137,9 @@ class Client:
         Raises: as `result`.
         """
         body = {"created_after": rfc3339(created_after_ms), "created_before": rfc3339(created_before_ms)}
-        async for items in self._pages(f"{API}/predictions", body | ({"model": model} if model else {}), "list"):
-            found = [prediction for item in items if (prediction := wire.prediction_of(item)) is not None]
-            yield Page(found, unreadable=len(items) - len(found))
+        async for paged in self._pages(f"{API}/predictions", body | ({"model": model} if model else {}), "list"):
+            found = [prediction for item in paged.items if (prediction := wire.prediction_of(item)) is not None]
+            yield Page(found, unreadable=len(paged.items) - len(found) + paged.withheld)
 
     async def balance(self) -> int:
         """The account's balance in micro-dollars. (`docs-common-api/balance`) Raises: as `result`."""
@@ -150,7 +158,7 @@ class Client:
         """The charges and refunds of these predictions. (`docs-common-api/billings`) Raises: as `result`."""
         body = {"prediction_uuids": prediction_ids, "sort": "created_at ASC"}
         pages = self._pages(f"{API}/billings/search", body, "billing")
-        return [row async for items in pages for item in items if (row := _billing_row(item)) is not None]
+        return [row async for paged in pages for item in paged.items if (row := _billing_row(item)) is not None]
 
     async def charges(self, prediction_ids: list[str]) -> dict[str, int]:
         """What each prediction was charged less what was refunded, in micro-dollars; without those not charged yet.
@@ -172,8 +180,10 @@ class Client:
         found: set[str] = set()
         body = {"billing_type": "deduct", "sort": "created_at DESC"}
         async with aclosing(self._pages(f"{API}/billings/search", body, "billing")) as pages:
-            async for items in pages:
-                rows = [row for item in items if (row := _billing_row(item)) is not None]
+            async for paged in pages:
+                if paged.withheld:
+                    raise TryLaterError("billing: an empty page before the end")
+                rows = [row for item in paged.items if (row := _billing_row(item)) is not None]
                 recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
                 found |= {row.prediction_id for row in recent if row.kind == "deduct" and row.model in (None, model)}
                 if len(recent) < len(rows):
@@ -206,19 +216,21 @@ class Client:
             raise RefusedError("upload: the answer names no address of the file")
         return url
 
-    async def _pages(self, path: str, body: Mapping[str, object], doing: str) -> AsyncGenerator[list[Any], None]:
+    async def _pages(self, path: str, body: Mapping[str, object], doing: str) -> AsyncGenerator[_Paged, None]:
         """The items of a paged answer, page by page to its end. Raises: as `result`.
 
         A page that is shorter than was asked for need not be the last: the provider may have smaller ones than it says.
+        An empty one is the last, but shows the end only when the provider does not speak of more.
         """
         seen = 0
         for number in range(1, _MAX_PAGES + 1):
             paged = {**body, "page": number, "page_size": _PAGE_SIZE}
             answer = await self._ask("POST", path, body=paged, doing=doing)
             items = _items(answer.data)
-            yield items
             seen += len(items)
             total, more = _field(answer.data, "total"), _field(answer.data, "has_more")
+            withheld = more is True or (isinstance(total, int) and seen < total)
+            yield _Paged(items, withheld=int(withheld and not items))
             all_seen = isinstance(total, int) and seen >= total and len(items) < _PAGE_SIZE
             if not items or more is False or (all_seen and more is not True):
                 return

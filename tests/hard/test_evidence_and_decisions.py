@@ -12,7 +12,7 @@ from batchrun.errors import UsageError
 from batchrun.provider import wire
 from batchrun.provider.client import Client
 from batchrun.provider.http import RawAnswer
-from batchrun.provider.outcome import Prediction, Progress, Unknown
+from batchrun.provider.outcome import Prediction, Progress, TryLaterError, Unknown
 from batchrun.queue.answers import Recorded
 from batchrun.queue.records import KnownPrediction
 from batchrun.queue.states import AttemptState
@@ -61,6 +61,17 @@ async def test_lists_are_read_to_their_end_whatever_the_size_of_a_page(size: int
     found, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]  # only what is asked of it
     assert (len(found), unreadable) == (149, 1)  # with one of those nothing is proven absent
     assert len(await client.billing(["any"])) == len(await client.charged_since(0, "m")) == 150
+
+
+@pytest.mark.parametrize("more", [{"total": 250}, {"has_more": True}], ids=["a total", "a flag"])
+async def test_an_empty_page_before_the_end_proves_nothing_absent(more: Mapping[str, object]) -> None:
+    """The witness stands on the first page, the prediction that is looked for on one that came back empty."""
+    client = Client(Pages(100, more), SystemClock())  # type: ignore[arg-type]  # only what is asked of it
+    _, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]  # only what is asked of it
+    assert unreadable == 2
+    with pytest.raises(TryLaterError, match="an empty page before the end"):
+        await client.charged_since(0, "m")
+    assert len(await client.billing(["any"])) == 150  # what was shown counts
 
 
 def test_a_witness_is_later_at_the_provider_not_by_a_clock_that_has_stepped() -> None:
