@@ -11,14 +11,18 @@ from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from batchrun.manifest.catalogue import PictureRules
 from batchrun.manifest.whole import is_whole
 
 _CONTENT_TYPE = {"JPEG": "image/jpeg", "PNG": "image/png"}
+_MOST_MPX = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+"""Pillow takes more for an attack."""
 _CENT = Decimal("0.01")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Editors put more than Pillow's one MiB of packed notes, or of a colour profile, into a PNG; 64 MiB together stay the limit.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _SAME_AS = {"MPO": "JPEG"}  # what phones write: a JPEG with further pictures behind it
 
 
@@ -145,13 +149,13 @@ def _header(data: bytes, path: Path, rules: PictureRules) -> tuple[str, int, int
     accepted = " or ".join(rules.formats)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the bomb limit is judged below by the model's own rules; nothing is decoded
+            warnings.simplefilter("ignore")  # of many pixels; nothing is decoded here
             with Image.open(io.BytesIO(data)) as image:
                 kind, (width_px, height_px) = image.format or "", image.size
                 kind = _SAME_AS.get(kind, kind)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path.name} has more than {_MOST_MPX} million pixels; make it smaller") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise PictureError(f"{path.name} is not a picture that can be opened; {accepted} is accepted") from error
     if kind not in rules.formats:
         raise PictureError(f"{path.name} is {kind} by its content; {accepted} is accepted")

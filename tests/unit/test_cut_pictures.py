@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from batchrun.errors import ManifestError
 from batchrun.manifest.digests import DigestCache
@@ -28,6 +29,13 @@ def saved(kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def notes(chars: int) -> PngInfo:
+    """What editors keep of a picture's history."""
+    info = PngInfo()
+    info.add_text("history", "layer " * (chars // 6), zip=True)
+    return info
+
+
 def small_picture() -> bytes:
     file = io.BytesIO()
     noise().resize((40, 40)).save(file, "JPEG")
@@ -42,6 +50,7 @@ WHOLE: dict[str, bytes] = {
     "comment": saved("JPEG", comment=b"\xff\xd9" * 10, icc_profile=b"\xff\xda\xff\xd9" * 100),
     "phone": saved("MPO", save_all=True, append_images=[noise(1)]),
     "png": saved("PNG"),
+    "packed notes": saved("PNG", pnginfo=notes(2_000_000), icc_profile=b"\0" * 1_500_000),
     "interlaced text": saved("PNG", compress_level=0),
 }
 
@@ -85,3 +94,9 @@ def test_what_is_remembered_is_not_looked_at_again(tmp_path: Path) -> None:
     cache = DigestCache(tmp_path / "digests.cache", lambda: newest_ms + 3_600_000)
     batch = load_manifest(tmp_path / "shop.yaml", cache=cache)
     assert load_manifest(tmp_path / "shop.yaml", cache=cache).jobs[0].picture == batch.jobs[0].picture
+
+
+def test_a_picture_of_too_many_pixels_is_not_called_unreadable(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("L", (20_000, 20_000)).save(file, "PNG")
+    assert judged(tmp_path, file.getvalue()) == "pic.png has more than 178 million pixels; make it smaller"

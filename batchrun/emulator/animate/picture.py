@@ -6,11 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from batchrun.emulator.animate.camera import Array
 from batchrun.emulator.animate.plan import UnreadablePictureError
 
+# As the client does: more than one MiB of packed notes or of a colour profile is no reason to refuse a PNG.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _KR, _KB = 0.2126, 0.0722
 """Of BT.709."""
 
