@@ -49,7 +49,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.DEADLINE: "deadline reached, work left",
     ExitCode.KEY: "key missing or refused",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C, gracefully",
-    ExitCode.TERMINATED: "stopped by SIGTERM, gracefully",
+    ExitCode.TERMINATED: "stopped by SIGTERM or a closed terminal, gracefully",
 }
 
 # Where several apply, the number that a nightly script must act on first wins (design, section 2).

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asking.add_arguments(parser)
     parser.add_argument(
         "--grace", type=common.seconds_argument, default=300.0, metavar="TIME",
-        help="after Ctrl-C or SIGTERM wait so long for clips that are paid for (default 5m)",
+        help="after Ctrl-C, SIGTERM or SIGHUP wait so long for clips that are paid for (default 5m)",
     )  # fmt: skip
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="append every event as a JSON line")
     parser.add_argument(

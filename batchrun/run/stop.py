@@ -29,6 +29,11 @@ class Stop:
         self.signal_number = signal_number
         self.drain.set()
 
+    def hang_up(self) -> None:
+        """Ask once to drain: the terminal is gone. Kernel and shell both say so, which is no second wish."""
+        if not self.drain.is_set():
+            self.ask(signal.SIGHUP)
+
     async def before(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The work's value; None when to drain is asked for first, which cancels the work."""
         doing, asked = asyncio.ensure_future(work), asyncio.ensure_future(self.drain.wait())
@@ -43,15 +48,22 @@ class Stop:
 
 @contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM ask `stop`; afterwards the former handlers are back."""
+    """Within the block SIGINT, SIGTERM and SIGHUP ask `stop`; afterwards the former handlers are back.
+
+    SIGHUP stays ignored where it was: that is what `nohup` is for.
+    """
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        loop.add_signal_handler(number, stop.ask, number)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        if number is signal.SIGHUP:
+            loop.add_signal_handler(number, stop.hang_up)
+        else:
+            loop.add_signal_handler(number, stop.ask, number)
     try:
         yield
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+            signal.signal(number, handler)

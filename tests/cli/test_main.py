@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -300,8 +301,12 @@ async def test_a_moved_address_is_refused(shop: Shop) -> None:
         assert "Set WAVESPEED_BASE_URL back" in err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_signals_end_gracefully_with_an_honest_status(shop: Shop, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "code"),
+    [((signal.SIGINT,), 130), ((signal.SIGTERM,), 143), ((signal.SIGHUP, signal.SIGHUP), 143)],
+    ids=["ctrl-c", "term", "kernel and shell tell that the terminal is gone"],
+)
+async def test_signals_end_gracefully_with_an_honest_status(shop: Shop, numbers: Sequence[int], code: int) -> None:
     import asyncio  # noqa: PLC0415  # only this test needs it
 
     shop.add_many(6)
@@ -312,13 +317,14 @@ async def test_signals_end_gracefully_with_an_honest_status(shop: Shop, number: 
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(emulator),
         )  # fmt: skip
         assert process.stderr is not None
-        async for line in process.stderr:
-            if b"accepted" in line:
+        for words, signals in ((b"accepted", numbers[:1]), (b"stopping: nothing new is bought", numbers[1:])):
+            async for line in process.stderr:
+                if words in line:
+                    break
+            for number in signals:
                 process.send_signal(number)
-                break
         out, err = await process.communicate()
         assert process.returncode == code, out
-        assert b"stopping: nothing new is bought" in err
         assert b"Traceback" not in err
         bought = len(emulator.world.submits)
         assert len(list(shop.folder.glob("videos/shop/*.mp4"))) == bought < 6
