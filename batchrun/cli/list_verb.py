@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import json_text, say
@@ -14,7 +15,6 @@ from batchrun.clock import Clock, SystemClock, local_minute, rfc3339
 from batchrun.money import decimal_usd, format_usd
 from batchrun.queue.states import JobState
 from batchrun.queue.views import JobView
-from batchrun.run.summary import SCHEMA_VERSION
 from batchrun.video.signs import Sign
 
 _SHOWN_CHARS = 60

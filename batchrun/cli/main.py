@@ -78,7 +78,17 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(_unknown(words[0]), as_json="--json" in words)
     try:
         return _dispatch(parser, words)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # a run ends itself; what looks or asks leaves without more
+        if "--json" in words:
+            print(
+                json_text(
+                    {
+                        "schema_version": batchrun.SCHEMA_VERSION,
+                        "exit_code": int(ExitCode.INTERRUPTED),
+                        "error": "stopped by Ctrl-C",
+                    }
+                )
+            )
         return int(ExitCode.INTERRUPTED)
 
 
@@ -161,7 +171,11 @@ def _fail(error: BatchrunError, *, as_json: bool) -> int:
 
 def error_json(error: BatchrunError) -> dict[str, object]:
     """The one object that `--json` prints when the command could not be carried out."""
-    found: dict[str, object] = {"schema_version": 1, "exit_code": int(error.exit_code), "error": str(error)}
+    found: dict[str, object] = {
+        "schema_version": batchrun.SCHEMA_VERSION,
+        "exit_code": int(error.exit_code),
+        "error": str(error),
+    }
     if isinstance(error, ManifestError):
         found["problems"] = [one.as_json() for one in error.problems]
         found["problems_unlisted"] = error.unlisted_count

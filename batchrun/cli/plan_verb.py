@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import asking, common
 from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock, rfc3339
@@ -18,7 +19,7 @@ from batchrun.run.asked import left_of
 from batchrun.run.forecast import CapForecast, Forecast, Line, merged
 from batchrun.run.outlook import look_ahead
 from batchrun.run.quotes import Quote, Today, ask_today, prices_of
-from batchrun.run.summary import SCHEMA_VERSION, jobs_text, skipped_json, skipped_lines
+from batchrun.run.summary import jobs_text, skipped_json, skipped_lines
 
 _SHOWN = 20
 _TEXT_CHARS = 60

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import json_text, say
@@ -17,7 +18,6 @@ from batchrun.queue.records import Job, OpenSubmit
 from batchrun.queue.store import Queue
 from batchrun.run import resolve
 from batchrun.run.session import origin
-from batchrun.run.summary import SCHEMA_VERSION
 
 _DECISIONS = "--adopt PREDICTION | --void | --leave | --accept"
 _SHOWN = 20

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock
@@ -19,7 +20,6 @@ from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchName, BatchView, JobView, RunView
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.summary import (
-    SCHEMA_VERSION,
     batch_line,
     counts_json,
     counts_of,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import json_text, say
@@ -14,7 +15,6 @@ from batchrun.errors import UsageError
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchName, JobView
 from batchrun.queue.wishes import Granted, JobName, Verb
-from batchrun.run.summary import SCHEMA_VERSION
 
 Wanted = Callable[[JobView], bool]
 _SHOWN = 20

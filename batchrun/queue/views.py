@@ -60,7 +60,6 @@ class RunView:
     run_id: str
     host: str
     pid: int
-    started_ms: int
     waiting: str | None
     """What it said last that it waits for; None while it does not wait."""
 
@@ -193,12 +192,7 @@ def chosen(batch_ids: Sequence[int], run_id: str, patience_ms: int) -> Script[Ch
 def living_runs(now_ms: int) -> Script[list[RunView]]:
     """The runs whose lease is alive."""
     rows = yield from ask("living_runs", now_ms=now_ms)
-    return [
-        RunView(
-            run_id=row["run_id"], host=row["host"], pid=row["pid"], started_ms=row["started_ms"], waiting=row["waiting"]
-        )
-        for row in rows
-    ]
+    return [RunView(run_id=row["run_id"], host=row["host"], pid=row["pid"], waiting=row["waiting"]) for row in rows]
 
 
 def batch_views(now_ms: int, chosen_by: str | None = None) -> Script[list[BatchView]]:

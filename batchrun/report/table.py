@@ -5,11 +5,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TextIO
 
+from batchrun import SCHEMA_VERSION
 from batchrun.money import decimal_usd
 from batchrun.queue.clips import ClipView
 from batchrun.queue.states import JobState
 from batchrun.report.statement import Statement, statement_json
-from batchrun.run.summary import SCHEMA_VERSION
 
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 """What makes a spreadsheet take a cell for a formula, the full-width forms too; OWASP, CSV injection."""

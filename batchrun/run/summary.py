@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchrun import SCHEMA_VERSION
 from batchrun.errors import URGENCY, ExitCode, most_urgent
 from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
@@ -21,7 +22,6 @@ from batchrun.run.terms import MAX_SPEND, CapView, Result
 from batchrun.run.tools import Ending
 from batchrun.run.unexpected import UNEXPECTED
 
-SCHEMA_VERSION = 1
 _PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large", UNEXPECTED})
 _NOT_AGREED = "rerun_not_agreed"
 _SHOWN_PROBLEMS = 20

@@ -29,7 +29,7 @@ UPDATE runs SET lease_until_ms = :lease_until_ms WHERE run_id = :run_id RETURNIN
 UPDATE runs SET waiting = :waiting WHERE run_id = :run_id;
 
 -- name: living_runs
-SELECT run_id, host, pid, started_ms, waiting FROM runs WHERE lease_until_ms >= :now_ms ORDER BY started_ms;
+SELECT run_id, host, pid, waiting FROM runs WHERE lease_until_ms >= :now_ms ORDER BY started_ms;
 
 -- name: end_run
 UPDATE runs SET lease_until_ms = 0 WHERE run_id = :run_id;
