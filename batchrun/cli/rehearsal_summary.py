@@ -13,13 +13,11 @@ from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
 from batchrun.run.clip_notes import warning_lines
 from batchrun.run.forecast import CapForecast, charged_range
+from batchrun.run.problems import Problem, needing_person, problem_lines
 from batchrun.run.summary import (
     ExitReason,
-    Problem,
     batch_line,
     counts_of,
-    needing_person,
-    problem_lines,
 )
 from batchrun.run.terms import Result
 

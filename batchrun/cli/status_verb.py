@@ -19,12 +19,11 @@ from batchrun.queue.states import JobState
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchName, BatchView, JobView, RunView
 from batchrun.run.clip_notes import warning_lines, warnings_json
+from batchrun.run.problems import problem_lines, problems_json
 from batchrun.run.summary import (
     batch_line,
     counts_json,
     counts_of,
-    problem_lines,
-    problems_json,
 )
 
 B = TypeVar("B", BatchName, BatchView)

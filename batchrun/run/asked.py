@@ -13,11 +13,12 @@ from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
 from batchrun.queue.states import PAID_FOR
 from batchrun.queue.store import Queue
-from batchrun.queue.views import job_ids
+from batchrun.queue.views import MAX_NOT_FINE, job_ids
 from batchrun.run.forecast import Purchase, durations_s, purchase_of
 from batchrun.run.halts import Halt, HaltKind
 from batchrun.run.polling import Latency
 from batchrun.run.pool import Pool
+from batchrun.run.terms import Lost
 from batchrun.run.tools import Tools
 
 _LOOK_S = 0.5
@@ -71,11 +72,15 @@ async def count_in_flight(queue: Queue) -> int:
     return found
 
 
-def lost_of(plans: Mapping[str, Plan], asked: Asked) -> int:
-    """How many of the jobs that are asked for are bought, and their clips gone here and at the provider."""
-    if asked.is_all:
-        return sum(plan.counts[Reason.OUTPUT_LOST] for plan in plans.values())
-    return sum(one.reason is Reason.OUTPUT_LOST for plan in asked.by_batch.values() for one in plan)
+def lost_of(plans: Mapping[str, Plan], asked: Asked) -> Lost:
+    """Those of the jobs that are asked for that are bought, and their clips gone here and at the provider."""
+    count, first = 0, list[tuple[str, str]]()
+    for name, plan in (plans if asked.is_all else asked.by_batch).items():
+        if plans[name].counts[Reason.OUTPUT_LOST]:  # hardly ever: it is not gone through for nothing
+            keys = [one.spec.key for one in plan if one.reason is Reason.OUTPUT_LOST]
+            count += len(keys)
+            first += [(name, key) for key in keys[: MAX_NOT_FINE - len(first)]]
+    return Lost(count, first)
 
 
 async def open_in_turn(

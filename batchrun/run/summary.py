@@ -11,20 +11,18 @@ from batchrun.errors import URGENCY, ExitCode, most_urgent
 from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
 from batchrun.plan import Reason
-from batchrun.queue.failures import PERSON_KINDS
 from batchrun.queue.records import Balance, LateCharge
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
-from batchrun.queue.views import BatchView, NotFine
+from batchrun.queue.views import BatchView
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.pool import Capped
+from batchrun.run.problems import OUTPUT_LOST, PERSON_KINDS, SHOWN, problem_lines, problems_json
 from batchrun.run.starter import KEEP_BALANCE
 from batchrun.run.terms import MAX_SPEND, CapView, Result
 from batchrun.run.tools import Ending
 from batchrun.run.unexpected import UNEXPECTED
 
-_PERSON_KINDS = frozenset({*PERSON_KINDS, "disk", "too_large", UNEXPECTED})
 _NOT_AGREED = "rerun_not_agreed"
-_SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +35,6 @@ class ExitReason:
     next_command: str
     advice: str = ""
     """What a person does before that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A job that is not fine."""
-
-    batch: str
-    key: str
-    state: str
-    kind: str
-    message: str
 
 
 def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve: bool = True) -> list[ExitReason]:
@@ -70,8 +57,7 @@ def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve
     ]
     for (code, kind), count in _troubles(result):
         step = _next_command(code, kind, command, again, can_resolve=can_resolve)
-        advice = f"{step} buys them; changing the inputs back keeps the old ones" if kind == _NOT_AGREED else ""
-        found.append(ExitReason(code, kind, count, step, advice))
+        found.append(ExitReason(code, kind, count, step, _advice(kind, step)))
     if result.problem is not None:
         found.append(
             ExitReason(_code_of_problem(result), "stopped_by_error", 1, again, f"see to the error, then {again}")
@@ -116,11 +102,21 @@ def _has_room_tomorrow(capped: Capped) -> bool:
     return cap.scope.day is not None and capped.price_usd_micros <= cap.limit_usd_micros
 
 
+def _advice(kind: str, step: str) -> str:
+    if kind == _NOT_AGREED:
+        return f"{step} buys them; changing the inputs back keeps the old ones"
+    if kind == OUTPUT_LOST:
+        return f"put the clips' files back, or buy them anew with batchrun redo MANIFEST ID ({step} names them)"
+    return ""
+
+
 def _next_command(code: ExitCode, kind: str, command: str, again: str, *, can_resolve: bool) -> str:
     if code is _LATER:
         return again
     if kind == _NOT_AGREED:
         return f"{again} --yes"
+    if kind == OUTPUT_LOST:
+        return f"batchrun plan {command}"
     if kind in (JobState.PARKED.value, JobState.REJECTED.value) and can_resolve:
         return f"batchrun resolve {command}"
     return f"batchrun status {command}"
@@ -137,7 +133,7 @@ def _troubles(result: Result) -> list[tuple[tuple[ExitCode, str], int]]:
                 continue
             if state in NEEDS_PERSON:
                 found[ExitCode.NEEDS_PERSON, state.value] += count
-            elif kind in _PERSON_KINDS:
+            elif kind in PERSON_KINDS:
                 found[ExitCode.NEEDS_PERSON, kind] += count
             elif state is JobState.FAILED:
                 found[ExitCode.SOME_FAILED, "failed"] += count
@@ -157,8 +153,8 @@ def _add_what_the_run_says(found: Counter[tuple[ExitCode, str]], result: Result)
     unagreed = sum(plan.counts[Reason.NOT_AGREED] for plan in result.plans.values())
     if unagreed:
         found[ExitCode.NEEDS_PERSON, _NOT_AGREED] += unagreed
-    if result.lost:
-        found[ExitCode.NEEDS_PERSON, "output_lost"] += result.lost
+    if result.lost.count:
+        found[ExitCode.NEEDS_PERSON, OUTPUT_LOST] += result.lost.count
 
 
 def exit_code(reasons: Sequence[ExitReason], result: Result) -> ExitCode:
@@ -205,20 +201,6 @@ def counts_of(view: BatchView, result: Result | None) -> dict[str, int]:
     return ordered | {"total": sum(ordered.values())}
 
 
-def problems_of(views: Sequence[BatchView]) -> list[Problem]:
-    """Every job that is not fine."""
-    return [_problem(view.name, job) for view in views for job in (*view.not_fine, *view.put_off)]
-
-
-def needing_person(views: Sequence[BatchView]) -> list[Problem]:
-    """Those that only a person can bring on."""
-    return [one for one in problems_of(views) if JobState(one.state) in NEEDS_PERSON or one.kind in _PERSON_KINDS]
-
-
-def _problem(batch: str, job: NotFine) -> Problem:
-    return Problem(batch, job.key, job.state.value, job.kind or job.state.value, job.message or "")
-
-
 def money_json(balance: Balance, caps: Sequence[CapView]) -> dict[str, Any]:
     """Money as decimal strings."""
     return {
@@ -244,14 +226,6 @@ def counts_json(views: Sequence[BatchView], result: Result | None) -> dict[str, 
     return {"batches": batches} | {name: sum(batch[name] for batch in batches) for name in names}  # type: ignore[misc]  # all int
 
 
-def problems_json(views: Sequence[BatchView]) -> list[dict[str, str]]:
-    """Jobs that are not fine, for scripts."""
-    return [
-        {"batch": one.batch, "id": one.key, "state": one.state, "kind": one.kind, "message": one.message}
-        for one in problems_of(views)
-    ]
-
-
 def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> Mapping[str, Any]:
     """The one object that `--json` prints."""
     return {
@@ -275,7 +249,7 @@ def run_json(result: Result, reasons: Sequence[ExitReason], code: ExitCode) -> M
             }
             for one in reasons
         ],
-        "not_fine": problems_json(result.batches),
+        "not_fine": problems_json(result.batches, result.lost),
         "late_charges": [
             {"batch": one.batch, "id": one.key, "prediction_id": one.prediction_id, "attempt_id": one.attempt_id}
             for one in result.late
@@ -294,7 +268,7 @@ def run_lines(
 ) -> list[str]:
     """The summary for people."""
     lines = [batch_line(view, counts_of(view, result)) for view in result.batches]
-    lines += [*problem_lines(result.batches), *warning_lines(result.batches)]
+    lines += [*problem_lines(result.batches, result.lost), *warning_lines(result.batches)]
     lines += skipped_lines(result.skipped)
     lines += [f"{rerun}: left as they are, nobody has agreed" for rerun in result.declined]
     if preview:
@@ -332,15 +306,6 @@ def jobs_text(count: int) -> str:
     return "1 job" if count == 1 else f"{count:,} jobs"
 
 
-def problem_lines(views: Sequence[BatchView]) -> list[str]:
-    """The first jobs that are not fine, and how many more there are."""
-    problems = problems_of(views)
-    lines = [f"  {one.batch}/{one.key}: {one.state} ({one.kind}): {one.message}" for one in problems[:_SHOWN_PROBLEMS]]
-    if len(problems) > _SHOWN_PROBLEMS:
-        lines.append(f"  … and {len(problems) - _SHOWN_PROBLEMS} more; see --json or batchrun list")
-    return lines
-
-
 def skipped_lines(skipped: Mapping[str, SkippedRows]) -> list[str]:
     """The first rows of each batch that were left out, and how many there are."""
     lines: list[str] = []
@@ -348,8 +313,8 @@ def skipped_lines(skipped: Mapping[str, SkippedRows]) -> list[str]:
         if rows.count:
             noun = "row is" if rows.count == 1 else "rows are"
             lines.append(f"{batch}: {rows.count:,} {noun} left out (`on_invalid: skip`):")
-            lines += [f"  {problem}" for problem in rows.problems[:_SHOWN_PROBLEMS]]
-        if len(rows.problems) > _SHOWN_PROBLEMS:
+            lines += [f"  {problem}" for problem in rows.problems[:SHOWN]]
+        if len(rows.problems) > SHOWN:
             lines.append("  … and more; see --json")
     return lines
 
@@ -374,9 +339,9 @@ def _late_lines(late: Sequence[LateCharge]) -> list[str]:
         return []
     noun = "submit that was given up exists" if len(late) == 1 else "submits that were given up exist"
     lines = [f"{len(late):,} {noun} after all: charged, and what no job needs is kept in late/ beside the queue:"]
-    lines += [f"  {one.batch}/{one.key}: prediction {one.prediction_id}" for one in late[:_SHOWN_PROBLEMS]]
-    if len(late) > _SHOWN_PROBLEMS:
-        lines.append(f"  … and {len(late) - _SHOWN_PROBLEMS:,} more; see --json")
+    lines += [f"  {one.batch}/{one.key}: prediction {one.prediction_id}" for one in late[:SHOWN]]
+    if len(late) > SHOWN:
+        lines.append(f"  … and {len(late) - SHOWN:,} more; see --json")
     return lines
 
 

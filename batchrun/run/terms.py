@@ -61,6 +61,21 @@ class CapView:
         return max(0, self.limit_usd_micros - self.balance.committed_usd_micros)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Jobs of plans: how many, and the first of them, each with its batch."""
+
+    count: int
+    first: Sequence[tuple[str, str]] = ()
+
+    def and_also(self, other: "Lost") -> "Lost":
+        """Both together."""
+        return Lost(self.count + other.count, [*self.first, *other.first])
+
+
+NOTHING_LOST = Lost(0)
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """How a run ended: facts, for the summary to word."""
@@ -84,7 +99,7 @@ class Result:
     """Submits of the whole queue that were given up and turned out to exist: charged beside what was bought instead."""
     declined: list[Rerun] = field(default_factory=list)
     """What nobody has agreed to buy anew."""
-    lost: int = 0
+    lost: Lost = NOTHING_LOST
     """Jobs that were asked for and bought, and whose clips are gone here and at the provider."""
     no_new: bool = False
     is_selection: bool = False
@@ -164,7 +179,7 @@ def merged(results: Sequence[Result]) -> Result:
         total.run_balance = _sum(total.run_balance, other.run_balance)
         total.bought += other.bought
         total.declined = [*total.declined, *other.declined]
-        total.lost += other.lost
+        total.lost = total.lost.and_also(other.lost)
         total.late = [*total.late, *other.late]
         total.refund_due_usd_micros += other.refund_due_usd_micros
         total.duration_s += other.duration_s

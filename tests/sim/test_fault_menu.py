@@ -7,7 +7,8 @@ import pytest
 from batchrun.emulator.faults import CLIP_FAULTS, Fault
 from batchrun.errors import ExitCode
 from batchrun.run.events import Event, Kind
-from batchrun.run.summary import exit_code, exit_reasons, problems_of
+from batchrun.run.problems import problems_of
+from batchrun.run.summary import exit_code, exit_reasons
 from batchrun.run.terms import Result
 from tests.sim.night import Figures, Night, Scenario, memory_folder
 
