@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # of other errors pathlib makes an answer by itself
         return False
+
+
+def where_missing(folder: Path, stands: Callable[[Path], bool] = Path.exists) -> tuple[Path, Path]:
+    """Of a folder that is not there: the innermost one above it that is, and what is missing in that. Blocks."""
+    missing = folder
+    while not stands(missing.parent) and missing.parent != missing:
+        missing = missing.parent
+    return missing.parent, missing
 
 
 def _without_waiting(path: str, flags: int) -> int:

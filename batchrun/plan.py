@@ -3,7 +3,7 @@
 import heapq
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchrun.errors import QueueError
+from batchrun.files import where_missing
 from batchrun.manifest.jobs import MAX_ATTEMPTS, JobSpec
 from batchrun.manifest.spool import Spool
 from batchrun.queue.failures import NOTHING_BOUGHT, PERSON_KINDS, FailureKind, may_try_again
@@ -220,17 +221,29 @@ def _kept(spec: JobSpec, job: KnownJob, reason: Reason) -> Known:
 
 
 def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] = Path.exists) -> None:
-    """The folders of finished clips, with how many are in each, must be there.
+    """The folders of finished clips, with how many are in each, must be there, or have been deleted beside others of them.
 
     Raises:
         QueueError: one is gone, as when a disk is not mounted.
     """
-    for folder, count in finished.items():
-        if not stands(folder):
-            raise QueueError(
-                f"the folder {folder} is gone, and {count} finished clips were in it. Mount the disk again; or make the "
-                "folder anew to have the clips fetched again while the provider still keeps them"
-            )
+    missing = [folder for folder in finished if not stands(folder)]
+    if not missing:
+        return
+    kept = {above for folder in {*finished}.difference(missing) for above in folder.parents}
+    gone = [folder for folder in missing if not _was_deleted(*where_missing(folder, stands), kept)]
+    if gone:
+        count = sum(finished[folder] for folder in gone)
+        more = f" (and {len(gone) - 1:,} more folders)" if len(gone) > 1 else ""
+        raise QueueError(
+            f"the folder {gone[0]}{more} is gone, and {count:,} finished clips were in it. Mount the disk again, or put a "
+            "link in its place to where it is now; or make the folder anew to have the clips fetched again while the "
+            "provider still keeps them"
+        )
+
+
+def _was_deleted(above: Path, missing: Path, kept: Container[Path]) -> bool:
+    """As when a product has left the shop: folders of other clips stand in the same place. A link that leads nowhere was not."""
+    return above in kept and not missing.is_symlink()
 
 
 @dataclass(frozen=True, slots=True)

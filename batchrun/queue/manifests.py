@@ -42,7 +42,9 @@ class Manifests:
 
     async def finished_in(self, batch: KnownBatch) -> Mapping[Path, int]:
         """How many finished clips the queue knows in each folder."""
-        rows = await self._access.read(lambda: ask("finished_folders", batch_id=batch.batch_id))
+        rows = await self._access.read(
+            lambda: ask("finished_folders", batch_id=batch.batch_id, generation=batch.generation)
+        )
         return {Path(self._real_text(row["folder"])): row["jobs"] for row in rows}
 
     async def swap_in(self, batch: Batch, known: KnownBatch, intakes: Iterable[Intake]) -> int:

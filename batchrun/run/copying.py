@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from batchrun.files import where_missing
 from batchrun.manifest.jobs import Checks
 from batchrun.plan import RETENTION_MS
 from batchrun.queue.failures import FailureKind, ends_the_request
@@ -157,6 +158,7 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
     """Whether the twin's very bytes stand under the job's name now. Blocks. Raises BrokenClipError."""
     sha256 = twin.clip_sha256 or ""
     part = part_path(job.output, f"copy-{job.job_id}")
+    is_unmounted = _may_be_unmounted(twin.output.parent, job.output)  # before a folder is made beside it
     part.parent.mkdir(parents=True, exist_ok=True)
     # In this order: a clip that is being replaced is in the history before its name is taken.
     trouble: OSError | None = None
@@ -168,7 +170,7 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
         except OSError as error:
             trouble = error
     else:
-        if trouble is None and not twin.output.parent.exists():
+        if trouble is None and is_unmounted:
             trouble = FileNotFoundError(errno.ENOENT, f"the folder {twin.output.parent} is gone; is its disk mounted?")
         if trouble is not None:
             raise trouble
@@ -183,6 +185,17 @@ def _copy(job: Job, twin: Twin, folder: Path, poster: Path) -> bool:
     history = history_path(folder, job.batch, job.key, job.placed_sha256)
     place(part, job.output, sha256, job.placed_sha256, history)
     return True
+
+
+def _may_be_unmounted(folder: Path, beside: Path) -> bool:
+    """Whether a folder is gone, and not just deleted from the place where another clip's is to be. Blocks."""
+    if folder.exists():
+        return False
+    above, missing = where_missing(folder)
+    is_shared = (
+        above in beside.parents and above != above.parent and any(above.iterdir())
+    )  # an empty one: a mount point
+    return missing.is_symlink() or not is_shared
 
 
 def _taken(source: Path, part: Path, sha256: str) -> bool:

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchrun.clock import Clock
 from batchrun.errors import StorageError, UsageError
@@ -97,7 +96,6 @@ class Reading:
 
     async def _plan(self, batch: Batch) -> _Planned:
         known = await self._queue.manifests.known(batch.name)
-        _check_same_manifest(batch, known.manifest)
         is_free = self._options.kind != "paid"
         return _Planned(known, await plan_of(self._queue, batch, known, self._clock.now_ms(), is_free=is_free))
 
@@ -113,11 +111,3 @@ def _check_is_newest(batch: Batch) -> None:
     """An older reading over a newer one would buy what nobody asks for any more, by budgets that are no longer true."""
     if (shown := batch.changed()) is not None:
         raise OldReadingError(f"{shown} changes again and again while it is read; run again when it is written")
-
-
-def _check_same_manifest(batch: Batch, known: Path | None) -> None:
-    """Two manifests under one name would take turns in buying each other's jobs anew."""
-    if known is not None and known != batch.path and known.exists():
-        raise UsageError(
-            f"{batch.path} is named {batch.name!r}, and so is {known} in this queue; give one of them another `name:`"
-        )

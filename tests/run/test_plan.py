@@ -177,3 +177,17 @@ def test_more_slots_and_more_starts_never_take_longer(
     assert duration_s(kinds, Limits(concurrency=slots + 1, per_minute=starts + 1)) <= narrow
     assert (narrow > 0) == (jobs > 0)
     assert jobs == 0 or narrow >= median_s
+
+
+async def test_a_copied_manifest_is_refused_as_a_run_refuses_it(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.head = "name: spring"
+    shop.add("a")
+    async with emulated() as emulator:
+        monkeypatch.setenv("WAVESPEED_BASE_URL", emulator.base_url)
+        await run_shop(shop, emulator)
+    other = shop.folder / "copy.yaml"
+    other.write_text(shop.manifest.read_text())
+    assert await asyncio.to_thread(main, ["plan", str(other)]) == ExitCode.USAGE
+    assert f"{other} is named 'spring', and so is {shop.manifest} in this queue" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """Small decisions: what a failure means, which exit code wins, what a URL may be."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchrun.errors import EXIT_MEANING, ExitCode, UsageError, most_urgent
+from batchrun.errors import EXIT_MEANING, ExitCode, QueueError, UsageError, most_urgent
+from batchrun.plan import check_folders
 from batchrun.provider.client import BillingRow
 from batchrun.provider.outcome import UnsafeUrlError
 from batchrun.provider.urls import check_base_url, check_follow_up, origin_of
@@ -166,3 +169,29 @@ def test_an_empty_billing_proves_nothing() -> None:
     assert judge_refund(due, [], ASKED, 100 * HOUR_MS) is None
     strangers = BillingRow(kind="deduct", prediction_id="of somebody else", amount_usd_micros=250_000, created_ms=0)
     assert judge_refund(due, [strangers], ASKED, 100 * HOUR_MS) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "gone"),
+    [
+        (["/s/v/a", "/s/v/b", "/s/v"], None),
+        (["/s/v/a", "/s/v"], None),  # one product less
+        (["/s/v", "/s"], "/s/v/a"),  # an empty mount point
+        (["/s"], "/s/v/a"),
+    ],
+)
+def test_a_folder_that_is_gone_alone_is_no_unmounted_disk(there: list[str], gone: str | None) -> None:
+    standing = {Path(one) for one in (*there, "/")}
+    finished = {Path("/s/v/a"): 2, Path("/s/v/b"): 1}
+    if gone is None:
+        check_folders(finished, standing.__contains__)
+        return
+    with pytest.raises(QueueError, match=f"the folder {gone} .and 1 more folders. is gone, and 3 finished"):
+        check_folders(finished, standing.__contains__)
+
+
+def test_a_folder_behind_a_link_that_leads_nowhere_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(QueueError, match="b is gone, and 1 finished"):
+        check_folders({tmp_path / "a": 2, tmp_path / "b": 1})

@@ -74,10 +74,10 @@ CROSS JOIN jobs j ON j.batch_id = :batch_id AND j.key = k.value
 JOIN revisions r ON r.revision_id = j.revision_id
 LEFT JOIN attempts a ON a.attempt_id = j.attempt_id;
 
--- The folders of a batch's finished clips: each path up to its last slash.
+-- The folders of a batch's finished clips, of the rows that its manifest has: each path up to its last slash.
 -- name: finished_folders
 SELECT rtrim(output_path, replace(output_path, '/', '')) AS folder, count(*) AS jobs FROM jobs
-WHERE batch_id = :batch_id AND state = 'done' GROUP BY folder;
+WHERE batch_id = :batch_id AND state = 'done' AND generation = :generation GROUP BY folder;
 
 -- The rows of one reading, before they are put in place; `place` is their order.
 -- name: make_incoming
