@@ -8,6 +8,7 @@ compared through the distance of the two clocks when the attempt was written (`a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import urlsplit
 
 from batchrun.provider.outcome import Prediction
 from batchrun.queue.records import KnownPrediction
@@ -53,11 +54,13 @@ class Fit(Enum):
     """How a prediction fits an attempt."""
 
     NO = 0
-    MAYBE = 1
+    OTHER = 1
+    """The same picture and other inputs: another request, or an echo that is cut or written otherwise. Nobody adopts it."""
+    MAYBE = 2
     """Nothing speaks against it, nothing proves it."""
-    EQUAL = 2
+    EQUAL = 3
     """Everything that was sent is echoed, but others may have sent the same."""
-    MARKED = 3
+    MARKED = 4
     """The echoed picture belongs to this attempt alone."""
 
 
@@ -80,7 +83,7 @@ def fit(attempt: OpenAttempt, prediction: Prediction, settle_ms: int, *, verbati
         attempt: the attempt.
         prediction: from the list, with its inputs where the provider shows them.
         settle_ms: a request may be worked on so long after it has left.
-        verbatim: the provider is known to echo addresses as they were sent; else a differing one proves nothing.
+        verbatim: the provider is known to echo such addresses as they were sent; else a differing one proves nothing.
     """
     if prediction.model is not None and prediction.model != attempt.model:
         return Fit.NO
@@ -94,8 +97,18 @@ def fit(attempt: OpenAttempt, prediction: Prediction, settle_ms: int, *, verbati
         return Fit.NO
     if image is None or (image != attempt.inputs["image"] and not verbatim):
         return Fit.MAYBE
+    if image != attempt.inputs["image"]:
+        return Fit.NO
     shown = {name: value for name, value in prediction.inputs.items() if name in attempt.inputs}
-    return Fit.EQUAL if all(_same(value, attempt.inputs[name]) for name, value in shown.items()) else Fit.NO
+    return Fit.EQUAL if all(_same(value, attempt.inputs[name]) for name, value in shown.items()) else Fit.OTHER
+
+
+def host_of(image: object) -> str:
+    """The host in a picture's address, or nothing."""
+    try:
+        return urlsplit(str(image)).netloc
+    except ValueError:
+        return ""
 
 
 def _in_window(attempt: OpenAttempt, prediction: Prediction, settle_ms: int) -> bool:
@@ -126,12 +139,17 @@ def judge(
         ours: the predictions that the queue knows, by id.
         settle_ms: a request may be worked on so long after it has left.
     """
-    verbatim = any(
-        one.prediction_id in ours and one.inputs.get("image") == ours[one.prediction_id].image_url for one in listed
-    )
+    # By hosts: the provider's own addresses may be echoed as they are, and those of others as copies that it has made.
+    verbatim = {
+        host_of(known.image_url)
+        for one in listed
+        if (known := ours.get(one.prediction_id)) is not None and one.inputs.get("image") == known.image_url
+    }
     strangers = [prediction for prediction in listed if prediction.prediction_id not in ours]
     fits = {
-        (one.attempt_id, other.prediction_id): fit(one, other, settle_ms, verbatim=verbatim)
+        (one.attempt_id, other.prediction_id): fit(
+            one, other, settle_ms, verbatim=host_of(one.inputs["image"]) in verbatim
+        )
         for one in attempts
         for other in strangers
     }
@@ -164,17 +182,21 @@ def _agrees(prediction: Prediction, ours: Mapping[str, KnownPrediction]) -> bool
     return abs(prediction.created_ms - (known.ahead_ms or 0) - known.submitted_ms) <= _AGREE_MS
 
 
+_NOT_ITS = frozenset({Fit.NO, Fit.OTHER})
+
+
 def _certain(
     attempt: OpenAttempt,
     candidates: Sequence[Prediction],
     attempts: Sequence[OpenAttempt],
     fits: Mapping[tuple[str, str], Fit],
 ) -> str | None:
+    candidates = [one for one in candidates if fits[attempt.attempt_id, one.prediction_id] not in _NOT_ITS]
     marked = [one for one in candidates if fits[attempt.attempt_id, one.prediction_id] is Fit.MARKED]
     if len(marked) == 1:
         return marked[0].prediction_id
     if marked or len(candidates) != 1 or fits[attempt.attempt_id, candidates[0].prediction_id] is not Fit.EQUAL:
         return None
     (candidate,) = candidates
-    rivals = [one for one in attempts if fits[one.attempt_id, candidate.prediction_id] is not Fit.NO]
+    rivals = [one for one in attempts if fits[one.attempt_id, candidate.prediction_id] not in _NOT_ITS]
     return candidate.prediction_id if rivals == [attempt] else None

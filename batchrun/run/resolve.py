@@ -16,7 +16,7 @@ from batchrun.queue.answers import Recorded
 from batchrun.queue.records import Job, OpenSubmit, ReadyFile
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.queue.store import Queue
-from batchrun.run.evidence import SLACK_MS, Fit, fit
+from batchrun.run.evidence import SLACK_MS, Fit, fit, host_of
 from batchrun.run.first_frames import sent_picture
 from batchrun.run.halts import halt_of_error
 from batchrun.run.sweeps import open_attempt, until_ms
@@ -76,7 +76,9 @@ async def adopt(queue: Queue, client: Client, submit: OpenSubmit, prediction_id:
 
 def _check_may_be(submit: OpenSubmit, prediction: Prediction) -> None:
     attempt = open_attempt(submit)
-    if fit(attempt, prediction, _ANY_MS) is not Fit.NO:
+    # Another address of the same host is another picture; that of another host may be the provider's own copy.
+    verbatim = host_of(prediction.inputs.get("image")) == host_of(attempt.inputs["image"])
+    if fit(attempt, prediction, _ANY_MS, verbatim=verbatim) is not Fit.NO:
         return
     made = rfc3339(prediction.created_ms) if prediction.created_ms is not None else "at an unknown time"
     raise UsageError(

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from batchrun.clock import Clock
 from batchrun.provider.client import SUBMIT_TIMEOUT_S, Client
-from batchrun.provider.outcome import NotFoundError, Prediction
+from batchrun.provider.outcome import NotAllowedError, NotFoundError, Prediction, RefusedError
 from batchrun.queue.records import KnownPrediction, OpenSubmit
 from batchrun.queue.states import AttemptState, JobState
 from batchrun.queue.store import Queue
-from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, fit
+from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, fit, host_of
 from batchrun.run.sent import inputs_of
 
 _GIVEN_UP_MS = 3_600_000
 """What was given up is looked for as long after it had left."""
+_UNAUTHORIZED = 401
 _GIVEN_UP = frozenset({AttemptState.VOID, AttemptState.LEFT})
 
 
@@ -71,13 +72,15 @@ class Sweeper:
     async def _with_an_echo_of_ours(
         self, listed: list[Prediction], ours: Mapping[str, KnownPrediction]
     ) -> list[Prediction]:
-        """One of ours with its inputs: only that shows whether addresses are echoed as they were sent."""
-        own = [one for one in listed if one.prediction_id in ours]
-        if not own or any(one.inputs for one in own) or not any(one.inputs for one in listed):
+        """One of ours of each host with its inputs: only that shows whether such addresses are echoed as they were sent."""
+        if not any(one.inputs for one in listed):
             return listed
-        newest = max(own, key=lambda one: one.created_ms or 0)
-        shown = await self._asked(newest)
-        return [shown if one is newest else one for one in listed]
+        newest: dict[str, Prediction] = {}
+        for one in sorted(listed, key=lambda one: (bool(one.inputs), one.created_ms or 0)):
+            if one.prediction_id in ours:
+                newest[host_of(ours[one.prediction_id].image_url)] = one
+        shown = {one.prediction_id: await self._asked(one) for one in newest.values() if not one.inputs}
+        return [shown.get(one.prediction_id, one) for one in listed]
 
     async def _with_inputs(
         self,
@@ -97,8 +100,12 @@ class Sweeper:
         if prediction.prediction_id not in self._inputs:
             try:
                 self._inputs[prediction.prediction_id] = await self.client.result(prediction.prediction_id)
-            except NotFoundError:
+            except (NotFoundError, RefusedError):
                 return prediction  # listed all the same: it stays unexplained
+            except NotAllowedError as error:
+                if error.status == _UNAUTHORIZED:
+                    raise
+                return prediction  # somebody else's of the same organisation, perhaps
         return replace(prediction, inputs=self._inputs[prediction.prediction_id].inputs)
 
 
@@ -124,7 +131,10 @@ def windows(attempts: Sequence[OpenAttempt], now_ms: int, settle_ms: int) -> lis
 def until_ms(one: OpenSubmit) -> int:
     """After this the request cannot leave: its connection was dropped, or its process is gone or past `send_by`."""
     latest_ms = one.send_by_ms + int(SUBMIT_TIMEOUT_S * 1000)
-    return latest_ms if one.answered_ms is None else min(latest_ms, one.answered_ms)
+    is_told = (
+        one.answered_ms is not None and one.answered_ms >= one.submitted_ms
+    )  # else the clock was set back meanwhile
+    return min(latest_ms, one.answered_ms or latest_ms) if is_told else latest_ms
 
 
 def open_attempt(one: OpenSubmit) -> OpenAttempt:

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchrun.provider.outcome import Prediction, Progress
-from batchrun.queue.records import KnownPrediction
+from batchrun.queue.records import KnownPrediction, OpenSubmit, Revision
+from batchrun.queue.states import AttemptState, JobState
 from batchrun.run.evidence import SLACK_MS, Fit, OpenAttempt, Verdict, fit
 from batchrun.run.evidence import judge as judge_with
+from batchrun.run.sweeps import until_ms
 
 NOW = 1_800_000_000_000
 MODEL = "kwaivgi/kling-v1.6-i2v-standard"
@@ -64,8 +66,9 @@ URL = attempt("u", marked=False, image="https://shop/u.png")
         (A, prediction("p", echo(A), at=None), Fit.MARKED),
         (A, replace(prediction("p"), model="other"), Fit.NO),
         (URL, prediction("p", echo(URL)), Fit.EQUAL),
-        (URL, prediction("p", echo(URL) | {"prompt": "y"}), Fit.NO),
-        (URL, prediction("p", echo(URL) | {"duration": 10}), Fit.NO),
+        (URL, prediction("p", echo(URL) | {"prompt": "y"}), Fit.OTHER),
+        (URL, prediction("p", echo(URL) | {"duration": 10}), Fit.OTHER),
+        (URL, prediction("p", echo(URL) | {"image": "https://shop/other.png"}), Fit.NO),
     ],
 )
 def test_how_a_prediction_fits(one: OpenAttempt, other: Prediction, wanted: Fit) -> None:
@@ -128,3 +131,18 @@ def test_nothing_is_ever_adopted_wrongly(data: st.DataObject) -> None:
     for one in attempts:  # what exists is found, or at least never taken for absent
         if one.attempt_id in truth:
             assert one.attempt_id in verdict.found or one.attempt_id in verdict.unclear
+
+
+def test_an_answer_before_its_request_says_nothing_of_when_that_left() -> None:
+    """The clock was set back by an hour meanwhile: a window that ends before it begins would miss the prediction."""
+    submit = OpenSubmit(
+        attempt_id="a", batch="b", key="a", state=AttemptState.UNKNOWN, submitted_ms=NOW, send_by_ms=NOW + 30_000,
+        answered_ms=NOW - 3_600_000, server_ahead_ms=0, image_url="https://m/a.png", job_state=JobState.UNKNOWN,
+        message=None,
+        revision=Revision(
+            revision_id=1, take=1, model=MODEL, prompt="x", negative_prompt="", guidance_hundredths=50, duration_s=5,
+            image_path=None, image_url="https://m/a.png", image_sha256=None,
+        ),
+    )  # fmt: skip
+    assert until_ms(submit) == NOW + 90_000
+    assert until_ms(replace(submit, answered_ms=NOW + 500)) == NOW + 500
