@@ -24,6 +24,7 @@ class Access:
         self.rescue = rescue
         self._database = database
         self._journal = Journal(database)
+        self._answering: set[asyncio.Task[object]] = set()
 
     async def read(self, script: ScriptFactory[T]) -> T:
         """Any script that only looks, on one snapshot."""
@@ -49,11 +50,22 @@ class Access:
         Raises:
             StorageError: it could not be written; the next start of a run reads it from the rescue file.
         """
-        now_ms = self.clock.now_ms()
+        # Whoever waits may be cancelled, when others have met the same trouble: the answer is written or kept all the same.
+        task = asyncio.create_task(self._answered(name, [*args, self.clock.now_ms()]))
+        self._answering.add(task)
+        task.add_done_callback(self._has_answered)
+        return await asyncio.shield(task)
+
+    def _has_answered(self, task: asyncio.Task[object]) -> None:
+        self._answering.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: perhaps nobody waits for it any more, and what it says is kept
+
+    async def _answered(self, name: str, args: list[str | int | None]) -> object:
         try:
-            return await self._journal.run(lambda: ANSWERS[name](*args, now_ms))
+            return await self._journal.run(lambda: ANSWERS[name](*args))
         except StorageError as error:
-            raise StorageError(f"{error}; {await self._rescue(name, [*args, now_ms])}") from error
+            raise StorageError(f"{error}; {await self._rescue(name, args)}") from error
 
     async def _rescue(self, name: str, args: list[str | int | None]) -> str:
         try:
@@ -100,6 +112,8 @@ class Access:
     async def close(self) -> None:
         """Write what waits, then close."""
         await self._journal.drain()
+        while self._answering:
+            await asyncio.wait(self._answering)
         await self._database.close()
         self.rescue.close()
 
