@@ -220,9 +220,10 @@ def day_of(now_ms: int, zone: tzinfo) -> str:
 
 def next_local_ms(now_ms: int, hour: int, minute: int) -> int:
     """The next moment at which this machine's own clock on the wall shows the time."""
-    now = datetime.fromtimestamp(now_ms / 1000).astimezone()
+    # Without a zone: `astimezone()` would keep today's distance from UTC, an hour wrong in the nights in which it changes.
+    now = datetime.fromtimestamp(now_ms / 1000)  # noqa: DTZ006  # the clock on the wall
     at = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    if at <= now:
+    if at.timestamp() * 1000 <= now_ms:
         at += timedelta(days=1)
     return int(at.timestamp() * 1000)
 

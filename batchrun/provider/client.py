@@ -157,8 +157,12 @@ class Client:
     async def billing(self, prediction_ids: list[str]) -> list[BillingRow]:
         """The charges and refunds of these predictions. (`docs-common-api/billings`) Raises: as `result`."""
         body = {"prediction_uuids": prediction_ids, "sort": "created_at ASC"}
-        pages = self._pages(f"{API}/billings/search", body, "billing")
-        return [row async for paged in pages for item in paged.items if (row := _billing_row(item)) is not None]
+        rows: list[BillingRow] = []
+        async with aclosing(self._pages(f"{API}/billings/search", body, "billing")) as pages:
+            async for paged in pages:
+                _check_whole(paged)
+                rows += [row for item in paged.items if (row := _billing_row(item)) is not None]
+        return rows
 
     async def charges(self, prediction_ids: list[str]) -> dict[str, int]:
         """What each prediction was charged less what was refunded, in micro-dollars; without those not charged yet.
@@ -181,8 +185,7 @@ class Client:
         body = {"billing_type": "deduct", "sort": "created_at DESC"}
         async with aclosing(self._pages(f"{API}/billings/search", body, "billing")) as pages:
             async for paged in pages:
-                if paged.withheld:
-                    raise TryLaterError("billing: an empty page before the end")
+                _check_whole(paged)
                 rows = [row for item in paged.items if (row := _billing_row(item)) is not None]
                 recent = [row for row in rows if row.created_ms is None or row.created_ms >= since_ms]
                 found |= {row.prediction_id for row in recent if row.kind == "deduct" and row.model in (None, model)}
@@ -197,10 +200,12 @@ class Client:
         return answer.data if isinstance(answer.data, dict) else {}
 
     async def upload_put(self, url: str, data: bytes, headers: Mapping[str, str]) -> None:
-        """The bytes to their place. Raises TryLaterError, RefusedError."""
+        """The bytes to their place. Raises TryLaterError."""
         raw = await self._http.put(url, data, headers, _upload_timeout_s(len(data)))
         if not 200 <= raw.status < 300:  # noqa: PLR2004
-            self._raise(raw, "upload")
+            # Its place is used up, or it does not like this one: a new ticket is worth a try. The key has no part in it.
+            text = f"upload: HTTP {raw.status} from the storage"
+            raise TryLaterError(text, raw.retry_after_s, throttled=raw.status == 429)  # noqa: PLR2004
 
     async def upload_form(self, filename: str, data: bytes, content_type: str) -> str:
         """The older way to upload, through the API itself: the file's URL. Raises: as `result`."""
@@ -255,7 +260,7 @@ class Client:
         ok = 200 <= raw.status < 300  # noqa: PLR2004
         status = answer.code if ok and answer.code is not None else raw.status
         message = f"{doing}: HTTP {raw.status}: {answer.message}"
-        if status in (401, 403):
+        if status == 401 or (status == 403 and answer.enveloped):  # noqa: PLR2004  # 403 without: a gateway between us
             raise NotAllowedError(message, status)
         if status == 404 and answer.enveloped:  # noqa: PLR2004
             raise NotFoundError(message)
@@ -264,6 +269,12 @@ class Client:
         if status in _RETRYABLE or not answer.enveloped:
             raise TryLaterError(message, raw.retry_after_s, throttled=status == 429)  # noqa: PLR2004
         raise RefusedError(message)
+
+
+def _check_whole(paged: _Paged) -> None:
+    """What is missing from a billing would count as never charged, or never refunded."""
+    if paged.withheld:
+        raise TryLaterError("billing: an empty page before the end")
 
 
 def _cause(error: BaseException) -> str:

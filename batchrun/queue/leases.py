@@ -1,7 +1,7 @@
 """Runs, leases and claims: who works on what. Only a claim takes over an expired lease."""
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchrun.errors import LostLeaseError
@@ -92,10 +92,27 @@ def guarded(statement: str, /, **params: object) -> Script[None]:
         raise LostLeaseError(f"{statement}: job {params.get('job_id')} is no longer held by this run")
 
 
-def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_ms: int, run_id: str) -> Script[bool]:
-    """Whether a job is left that is ready before `patience_ms`: in flight in `paid`, or to be bought in `scopes`."""
-    for batch_id in paid:
-        row = yield from ask_one("paid_left", batch_id=batch_id, patience_ms=patience_ms)
+def something_left(
+    paid: Mapping[int, bool], scopes: Sequence[ClaimScope], now_ms: int, patience_ms: int, run_id: str
+) -> Script[bool]:
+    """Whether a job is left that is ready soon enough: in flight in `paid`, or to be bought in `scopes`.
+
+    Args:
+        paid: batches, and whether the run is asked for each; of others what a living run holds is its own business.
+        scopes: what is bought.
+        now_ms: says which runs live.
+        patience_ms: what is put off for longer than this is not waited for.
+        run_id: this run.
+    """
+    for batch_id, is_asked_for in paid.items():
+        row = yield from ask_one(
+            "paid_left",
+            batch_id=batch_id,
+            is_asked_for=is_asked_for,
+            now_ms=now_ms,
+            patience_ms=now_ms + patience_ms,
+            run_id=run_id,
+        )
         if row and row["something"]:
             return True
     for scope in scopes:
@@ -103,7 +120,7 @@ def something_left(paid: Sequence[int], scopes: Sequence[ClaimScope], patience_m
             "queued_left",
             batch_id=scope.batch_id,
             price_below_usd_micros=scope.price_below_usd_micros,
-            patience_ms=patience_ms,
+            patience_ms=now_ms + patience_ms,
             run_id=run_id,
             chosen_by=run_id if scope.chosen_only else None,
         )

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -212,10 +212,10 @@ class Queue:
         patience_ms = self._clock.now_ms() + PATIENCE_MS
         return await self.read(lambda: views.chosen(batch_ids, self.run_id, patience_ms))
 
-    async def something_left(self, paid: Sequence[int], scopes: Sequence[ClaimScope]) -> bool:
-        """Whether a job is left that will be ready within `PATIENCE_MS`, whoever holds it now."""
-        patience_ms = self._clock.now_ms() + PATIENCE_MS
-        return await self.read(lambda: leases.something_left(paid, scopes, patience_ms, self.run_id))
+    async def something_left(self, paid: Mapping[int, bool], scopes: Sequence[ClaimScope]) -> bool:
+        """Whether a job is left that will be ready within `PATIENCE_MS`; see `leases.something_left`."""
+        now_ms = self._clock.now_ms()
+        return await self.read(lambda: leases.something_left(paid, scopes, now_ms, PATIENCE_MS, self.run_id))
 
     async def release(self, job: Job) -> None:
         """Give the lease back; the state stays."""

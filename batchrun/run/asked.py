@@ -7,7 +7,7 @@ from functools import partial
 
 from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
-from batchrun.manifest.jobs import Limits
+from batchrun.manifest.jobs import JobSpec, Limits
 from batchrun.manifest.spool import chunks
 from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
@@ -26,6 +26,8 @@ _MOST_Z = 0.84
 """Of a normal distribution: four of five are below it."""
 _SAVING_MS = 30_000
 """For download, checks and the last poll."""
+
+_IN_FLIGHT = frozenset({Reason.IN_FLIGHT, Reason.CHANGED_IN_FLIGHT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,14 @@ async def count_in_flight(queue: Queue) -> int:
     for batch in await queue.batches():
         found += len(await queue.read(partial(job_ids, batch.batch_id, PAID_FOR)))
     return found
+
+
+def other_samples(plans: Mapping[str, Plan], asked: Asked) -> Sequence[JobSpec]:
+    """One of each kind of clip at the provider that is not among those to buy: what fails there may be bought once more."""
+    flying = (plan for plan in plans.values() if any(plan.counts[reason] for reason in _IN_FLIGHT))
+    samples = purchase_of(one.spec for plan in flying for one in plan if one.reason in _IN_FLIGHT).samples
+    known = {(one.model, one.duration_s) for one in asked.to_buy.samples}
+    return [one for one in samples if (one.model, one.duration_s) not in known]
 
 
 def lost_of(plans: Mapping[str, Plan], asked: Asked) -> Lost:

@@ -40,6 +40,7 @@ from batchrun.run.copying import copy_twin, wait_for_twin
 from batchrun.run.events import Kind
 from batchrun.run.halts import Halt, HaltKind, halt_of_refusal
 from batchrun.run.mistakes import described
+from batchrun.run.quotes import Quote, halt_of_dearer
 from batchrun.run.retry import NOT_SENT, UPLOAD, throttled_wait_s
 from batchrun.run.saving import SaveGuard, halt_of_disk
 from batchrun.run.sent import inputs_of
@@ -57,6 +58,11 @@ async def buy(carried: Carried) -> Ending | None:
         return ending
     if (ending := await _without_place(carried)) is not None:
         return ending
+    if carried.tools.price(job) > job.price_usd_micros > 0:  # not seen at the start: it was at the provider then
+        quote = Quote(job.revision.model, job.revision.duration_s, carried.tools.price(job), job.price_usd_micros)
+        carried.tools.halt(halt_of_dearer(quote))
+        await carried.tools.queue.release(job)
+        return Ending.CLOSED
     start_by_ms = carried.tools.start_by_ms(job)
     if start_by_ms is not None and carried.tools.clock.now_ms() > start_by_ms:
         return await _step_back(carried, Missed())

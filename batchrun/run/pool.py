@@ -54,7 +54,8 @@ class Pool:
         self._stop = stop
         self._grace_s = grace_s
         self._tools: Tools | None = None
-        self._paid: list[int] = []
+        self._paid: dict[int, bool] = {}
+        """Batches in which something may be in flight, and whether the run is asked for them."""
         self._scopes: dict[int, ClaimScope] = {}
         self._intake_closed = False
         self._claimed_put_off = False
@@ -81,9 +82,10 @@ class Pool:
 
     # ------------------------------------------------------------------ told from outside
 
-    def collect(self, batch_ids: Sequence[int]) -> None:
+    def collect(self, batch_ids: Sequence[int], *, are_asked_for: bool) -> None:
         """Go on with what is in flight in these batches."""
-        self._paid += [batch_id for batch_id in batch_ids if batch_id not in self._paid]
+        for batch_id in batch_ids:
+            self._paid[batch_id] = are_asked_for or self._paid.get(batch_id, False)
         self._claimed_put_off = False
         self.wake()
 
@@ -229,10 +231,9 @@ class Pool:
         if self._paid and self._paid_due:
             self._paid_due = False
             for batch in await self._queue.batches():  # another process may have read a new manifest, and died
-                if batch.batch_id not in self._paid:
-                    self._paid.append(batch.batch_id)
+                self._paid.setdefault(batch.batch_id, False)
             jobs = await self._queue.claim_paid(
-                self._paid, _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off, busy=self._active
+                [*self._paid], _MAX_PAID_CLAIM, put_off_too=not self._claimed_put_off, busy=self._active
             )
             self._claimed_put_off = len(jobs) < _MAX_PAID_CLAIM
             self._paid_due = not self._claimed_put_off

@@ -82,10 +82,7 @@ async def ask_quotes(client: Client, samples: Sequence[JobSpec]) -> tuple[list[Q
 
 def halt_of_quotes(quotes: Sequence[Quote]) -> Halt | None:
     """A dearer quote than was agreed to stops before spending."""
-    for one in quotes:
-        if one.is_dearer:
-            return Halt(HaltKind.PRICE_CHANGED, _dearer(one))
-    return None
+    return next((halt_of_dearer(one) for one in quotes if one.is_dearer), None)
 
 
 def prices_of(quotes: Sequence[Quote]) -> Mapping[tuple[str, int], int]:
@@ -93,9 +90,11 @@ def prices_of(quotes: Sequence[Quote]) -> Mapping[tuple[str, int], int]:
     return {(one.model, one.duration_s): one.quoted_usd_micros for one in quotes if one.quoted_usd_micros > 0}
 
 
-def _dearer(one: Quote) -> str:
+def halt_of_dearer(one: Quote) -> Halt:
+    """In words."""
     quote = format_usd(one.quoted_usd_micros)
-    return (
+    text = (
         f"today a {one.duration_s} s clip costs {quote}, more than the {format_usd(one.agreed_usd_micros)} you agreed to; "
-        f"nothing was bought. To accept it, set limits.max_price: {{{one.duration_s}: {quote[1:]}}}"
+        f"nothing is bought at that. To accept it, set limits.max_price: {{{one.duration_s}: {quote[1:]}}}"
     )
+    return Halt(HaltKind.PRICE_CHANGED, text)

@@ -19,6 +19,8 @@ class RetryRule:
     first_s: float
     """The longest wait after the first failure; it doubles with each."""
     ceiling_s: float
+    patience_s: float = 3600.0
+    """What a server may ask to wait is believed up to this."""
 
     def wait_s(self, failures: int, spread: float, retry_after_s: float | None = None) -> float:
         """Seconds to wait after the `failures`th failure in a row, at least what the server asked for.
@@ -26,19 +28,19 @@ class RetryRule:
         Args:
             failures: 1 or more.
             spread: a random number from 0 to 1.
-            retry_after_s: what the server said, if anything; believed up to an hour.
+            retry_after_s: what the server said, if anything.
         """
         own_s = min(self.ceiling_s, self.first_s * 2.0 ** min(failures - 1, 30)) * spread
         if retry_after_s is None:
             return own_s
-        return max(own_s, min(retry_after_s, _PATIENCE_S) * (1 + spread / 10))
+        return max(own_s, min(retry_after_s, self.patience_s) * (1 + spread / 10))
 
 
-_PATIENCE_S = 3600.0
-UPLOAD = RetryRule(tries=12, first_s=1.0, ceiling_s=15.0)
+UPLOAD = RetryRule(tries=12, first_s=1.0, ceiling_s=15.0, patience_s=120.0)
+"""Who is to wait longer is put off: a job that holds its place for hours goes on past every deadline."""
 POLL = RetryRule(tries=0, first_s=1.0, ceiling_s=60.0)
 """Without end: the prediction is paid for, and `stuck_after` is its bound."""
-DOWNLOAD = RetryRule(tries=12, first_s=1.0, ceiling_s=15.0)
+DOWNLOAD = RetryRule(tries=12, first_s=1.0, ceiling_s=15.0, patience_s=120.0)
 BROKEN = RetryRule(tries=8, first_s=1.0, ceiling_s=5.0)
 """Downloads that come whole and are not a clip."""
 NOT_SENT = RetryRule(tries=0, first_s=2.0, ceiling_s=2.0)

@@ -10,7 +10,7 @@ from batchrun.clock import Clock, day_of
 from batchrun.errors import BatchrunError, QueueError, UsageError
 from batchrun.manifest.jobs import Batch, Limits
 from batchrun.manifest.read import READS
-from batchrun.plan import Reason
+from batchrun.plan import Plan, Reason
 from batchrun.provider.client import Client
 from batchrun.provider.http import Http
 from batchrun.provider.urls import origin_of
@@ -26,6 +26,7 @@ from batchrun.run.asked import (
     left_of,
     lost_of,
     open_in_turn,
+    other_samples,
     ready_in_time,
     start_by_ms,
 )
@@ -57,7 +58,7 @@ SEND_WITHIN_S = 30.0
 _MAX_AHEAD = 200
 _ROUNDS = 20
 """How often a run reads its manifests, each time because something had changed meanwhile."""
-_UNREAD = Limits(concurrency=2, per_minute=2)
+_UNREAD = Limits(concurrency=2, per_minute=2, max_attempts=1)
 """While no manifest is read."""
 
 
@@ -143,7 +144,8 @@ class Session:
         """Collect, read, buy. Whether another round is due: a job asks for something else than was planned."""
         client = Client(http, self._clock)
         pool = Pool(queue, self._clock, self._stop, grace_s=self._options.grace_s)
-        pool.collect([batch.batch_id for batch in await queue.batches()])  # whatever is paid for, in any batch
+        # Whatever is paid for, in any batch
+        pool.collect([batch.batch_id for batch in await queue.batches()], are_asked_for=False)
         known = Latencies(await queue.latencies())
         tools = self._tools(queue, http, client, pool, known, plans_again=not is_last)
         async with asyncio.TaskGroup() as group:
@@ -205,7 +207,7 @@ class Session:
             keep = batch.caps.keep_balance_usd_micros
             if keep is not None and tools.starter.balance is not None:
                 tools.starter.balance.keep_usd_micros[batch_id] = keep
-        pool.collect([scope.batch_id for scope in scopes])  # also what was just found to be missing
+        pool.collect([scope.batch_id for scope in scopes], are_asked_for=True)  # also what was just found to be missing
         if self._options.kind == "paid":
             await watch_refunds(queue, client, self._clock, self._observer)
             await audit_charges(queue, client, self._clock, self._observer)
@@ -213,7 +215,7 @@ class Session:
         result.declined = [rerun for rerun, is_agreed in self._asked.items() if not is_agreed]
         result.is_selection = not asked.is_all
         result.lost = await asyncio.to_thread(lost_of, result.plans, asked)
-        if await self._can_check(pool, asked) and await self._quote(client, pool, asked):
+        if await self._can_check(pool, asked) and await self._quote(client, pool, asked, result.plans):
             self._say_plan(tools, asked, limits, await count_in_flight(queue))
             ids = {batch.name: batch_id for batch_id, batch in self._batches.items()}
             await open_in_turn(queue, tools, pool, asked, scopes, ids, self._options.canary)
@@ -233,13 +235,17 @@ class Session:
             tools.observer(Event(Kind.NOTE, detail=text))
         tools.observer(Event(Kind.PLANNED, count=to_buy.count + in_flight, usd_micros=to_buy.usd_micros))
 
-    async def _quote(self, client: Client, pool: Pool, asked: Asked) -> bool:
+    async def _quote(self, client: Client, pool: Pool, asked: Asked, plans: Mapping[str, Plan]) -> bool:
         """Ask what today's prices are. Whether to go on: a dearer quote than `max_price` stops before spending."""
         if self._options.kind != "paid":
             return True
         quotes, halt = await ask_quotes(client, asked.to_buy.samples)
-        self._prices = prices_of(quotes)
         halt = halt or halt_of_quotes(quotes)
+        if halt is None:  # a dearer one of these stops when it comes to that
+            others = await asyncio.to_thread(other_samples, plans, asked)
+            more, halt = await ask_quotes(client, others)
+            quotes += more
+        self._prices = prices_of(quotes)
         if halt is not None:
             pool.halt(halt)
         return halt is None

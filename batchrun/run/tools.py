@@ -182,14 +182,14 @@ class Carried:
             is_api: its trouble is the provider's; a single clip that cannot be downloaded is not an outage.
 
         Raises:
-            TryLaterError: it did not work often enough for now.
+            TryLaterError: it did not work often enough for now, or is not to be asked for longer than the rule waits.
         """
         tools = self.tools
         for tries in itertools.count(1):
             try:
                 return await (self._heard(request) if is_api else request())
             except TryLaterError as error:
-                if tries == rule.tries:
+                if tries == rule.tries or (error.retry_after_s or 0.0) > rule.patience_s:
                     raise
                 await tools.clock.sleep(rule.wait_s(tries, tools.chance.random(), error.retry_after_s))
         raise AssertionError("the last try returns or raises")

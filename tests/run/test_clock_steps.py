@@ -1,13 +1,14 @@
 """The clock on the wall is set, forward or back, by days: nothing is lost for it, nobody waits for it, no day opens twice."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
-from batchrun.clock import SystemClock
+from batchrun.clock import SystemClock, next_local_ms
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.errors import ExitCode, UsageError
@@ -156,3 +157,18 @@ async def test_a_stop_ends_the_look_at_the_account(shop: Shop) -> None:
         stop.ask(2)
         result = await asyncio.wait_for(run, 10)
         assert code_of(result) is ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize(("now", "minutes"), [("2027-03-28T01:30:00+01:00", 210), ("2027-10-31T01:30:00+02:00", 330)])
+def test_a_time_of_the_day_is_the_wall_clocks_also_when_that_changes(
+    now: str, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From half past one until six: an hour less in spring, an hour more in autumn."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        now_ms = int(datetime.fromisoformat(now).timestamp() * 1000)
+        assert next_local_ms(now_ms, 6, 0) - now_ms == minutes * 60_000
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()

@@ -263,10 +263,13 @@ SELECT EXISTS (
       AND (rerun_by IS NULL OR rerun_by = :run_id)
       AND (:chosen_by IS NULL OR chosen_by = :chosen_by)) AS something;
 
+-- Of batches that the run is not asked for, without what another living run collects.
 -- name: paid_left
 SELECT EXISTS (
-    SELECT 1 FROM jobs WHERE batch_id = :batch_id AND state IN ('submitting', 'running', 'downloading')
-      AND not_before_ms <= :patience_ms) AS something;
+    SELECT 1 FROM jobs j WHERE batch_id = :batch_id AND state IN ('submitting', 'running', 'downloading')
+      AND not_before_ms <= :patience_ms
+      AND (:is_asked_for OR lease_run_id IS NULL OR lease_run_id = :run_id OR NOT EXISTS (
+        SELECT 1 FROM runs l WHERE l.run_id = j.lease_run_id AND l.lease_until_ms >= :now_ms))) AS something;
 
 -- ---------------------------------------------------------------- twins: never bought twice, across names
 
@@ -401,7 +404,8 @@ SELECT :attempt_id, j.job_id, j.revision_id, j.batch_id, b.campaign, :run_id, :d
     :image_url, :now_ms, :send_by_ms, :server_ahead_ms, r.fingerprint
 FROM jobs j JOIN batches b ON b.batch_id = j.batch_id JOIN revisions r ON r.revision_id = j.revision_id
 WHERE j.job_id = :job_id AND j.state = 'queued' AND j.outdated = 0 AND j.revision_id = :revision_id
-  AND j.lease_run_id = :run_id AND NOT EXISTS (SELECT 1 FROM attempts x WHERE x.attempt_id = :attempt_id)
+  AND j.generation = b.generation AND j.lease_run_id = :run_id
+  AND NOT EXISTS (SELECT 1 FROM attempts x WHERE x.attempt_id = :attempt_id)
 RETURNING attempt_id;
 
 -- name: job_submitting
