@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from batchrun.cli import common
 from batchrun.cli.terminal import say
 from batchrun.errors import UsageError
@@ -56,10 +58,10 @@ _GLOB = """\
 """
 _TABLE = """\
   - from: {source}
-    id: "{{{key}}}"                      # becomes the name of the video
-    image: "{{{image}}}"
-    prompt: "{prompt}"   # any column: {columns}
-{more}    # include: {{{key}: [one, two]}}     # only some rows
+    id: {key}                      # becomes the name of the video
+    image: {image}
+    prompt: {prompt}   # any column: {columns}
+{more}    # include: {{{row}: [one, two]}}     # only some rows
 """
 
 
@@ -89,7 +91,7 @@ def main(parsed: argparse.Namespace) -> int:
     found = _of_folder(source, target) if source.is_dir() else _of_table(source, target)
     price_usd_micros = models()[DEFAULT_MODEL].price_usd_micros[_DURATION_S]
     text = _MANIFEST.format(
-        name=_name_of(target),
+        name=_scalar(_name_of(target)),
         duration=_DURATION_S,
         budget=decimal_usd(min(found.clips, 20) * price_usd_micros),
         rule=_RULE if found.unusable else "",
@@ -128,6 +130,29 @@ def _say_unusable(reasons: Sequence[str]) -> None:
     say(*(f"  {line}" if at else line for at, line in enumerate(text)), to=sys.stderr)
 
 
+def _scalar(text: str) -> str:
+    """The text as a value or a key of YAML: as it is where that is read as this very text, else in quotes."""
+    try:
+        found = yaml.safe_load(f"a: {text}   # b\nc: {{{text}: d}}")
+    except (yaml.YAMLError, ValueError):
+        found = None
+    return text if found == {"a": text, "c": {text: "d"}} else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """Not as JSON, which leaves characters as they are that YAML does not allow, or takes for the end of a line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} is not UTF-8, and no manifest can say it; rename the file or the folder") from None
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=_HEAD_BYTES * 10).rstrip("\n")
+
+
+def _remark(text: str) -> str:
+    """What may stand in a comment: one line, whatever a cell holds."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
 def _name_of(target: Path) -> str:
     try:
         return check_name(target.stem)
@@ -156,7 +181,7 @@ def _of_folder(folder: Path, target: Path) -> _Found:
         raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files")
     start = glob.escape(Path(os.path.relpath(folder, target.resolve().parent)).as_posix())
     patterns = sorted({f"{start}/*{one.suffix}" for one in pictures})
-    entries = [_GLOB.format(pattern=json.dumps(pattern, ensure_ascii=False)) for pattern in patterns]
+    entries = [_GLOB.format(pattern=_quoted(pattern)) for pattern in patterns]
     usable, reasons = _named_well(pictures)
     return _Found("".join(entries), max(1, usable), reasons)
 
@@ -178,25 +203,35 @@ def _named_well(pictures: Sequence[Path]) -> tuple[int, list[str]]:
 def _of_table(path: Path, target: Path) -> _Found:
     if path.suffix.lower() not in _TABLES:
         raise UsageError(f"{path} is neither a folder nor a .csv or .tsv file")
-    columns, count, seen, delimiter = _columns(path)
+    if "*" in path.name or "?" in path.name:
+        raise UsageError(f"{path}: in a manifest * and ? stand for a pattern of pictures; rename the file")
+    names, count, seen, delimiter = _columns(path)
+    columns = [name for name in names if name and not {"{", "}"} & set(name)]  # no template can name the others
     image = _named(columns, (*_IMAGE, *_SHORT_IMAGE)) or _guess(columns, _IMAGE)
     if image is None:
         raise UsageError(
-            f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {', '.join(columns)}"
+            f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {_remark(', '.join(names))}"
         )
-    key = _guess(columns, _ID) or columns[0]
+    key = _guess(columns, _ID) or columns[0]  # there is that of the picture
     written, length = _named(columns, _PROMPT), _named(columns, _DURATION)
     text = _guess(columns, _TEXT) or key
     prompt = f"{{{written}}}" if written else f"slow push in on the {{{text}}}, soft studio light"
     is_length = length is not None and seen[length] <= {"5", "10"}
-    more = f'    duration: "{{{length}}}"\n' if is_length else ""
+    more = f"    duration: {_quoted(f'{{{length}}}')}\n" if is_length else ""
     if delimiter:
         more += (
             f"    delimiter: {json.dumps(delimiter)}                      # the header holds several that it may be\n"
         )
     source = Path(os.path.relpath(path, target.resolve().parent)).as_posix()
-    names = ", ".join(columns[:12])
-    jobs = _TABLE.format(source=source, key=key, image=image, prompt=prompt, columns=names, more=more)
+    jobs = _TABLE.format(
+        source=_scalar(source),
+        key=_quoted(f"{{{key}}}"),
+        image=_quoted(f"{{{image}}}"),
+        prompt=_quoted(prompt),
+        columns=_remark(", ".join(columns[:12])),
+        more=more,
+        row=_remark(_scalar(key)),
+    )
     return _Found(jobs, count)
 
 

@@ -1,6 +1,9 @@
 """`init` and `schema`: what they write is a manifest, and says of every manifest what a run would."""
 
+import csv
 import json
+import os
+import re
 from pathlib import Path
 
 import jsonschema
@@ -48,6 +51,58 @@ def test_a_table_becomes_a_manifest_that_validates(tmp_path: Path, head: str, ro
     batch = load_manifest(tmp_path / "export.yaml")
     prompts = [f"slow push in on the {title}, soft studio light" for title in ("Mug", "Lamp")]
     assert [(job.key, job.prompt) for job in batch.jobs] == list(zip(["m1", "l1"], prompts, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.csv",
+        "Sommer #2.csv",
+        "[sale].csv",
+        "& Co.csv",
+        "a: b.csv",
+        "'quoted' \"twice\".csv",
+        "- dash, comma.csv",
+        "100 % {new}.csv",
+        "🎈\x85\u2028\x7f.csv",
+        "true.csv",
+        "~.csv",
+    ],
+)
+@pytest.mark.parametrize(
+    "head",
+    [
+        ["id", "image", "Price\n(EUR)", "a\x07b\u2028c"],
+        ['the "id"', 'image "big"', "title"],
+        ["id #1", "image: front", "title {short}"],
+        ["{sku}", "id", "image\r\nfront", "long \\ title"],
+    ],
+)
+def test_whatever_the_names_are_the_manifest_can_be_read(tmp_path: Path, name: str, head: list[str]) -> None:
+    make_picture(tmp_path / "a.png")
+    with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([head, ["a.png" if "image" in one else "m1" for one in head]])
+    assert main(["init", str(tmp_path / name)]) == 0
+    target = (tmp_path / name).with_suffix(".yaml")
+    (job,) = load_manifest(target).jobs
+    assert (job.key, job.image_path) == ("m1", tmp_path / "a.png")
+    text = target.read_text("utf-8")
+    uncommented = re.sub(r"(?m)^    # include:", "    include:", text)
+    assert yaml.safe_load(uncommented)["jobs"][0]["include"]
+    assert ("from: plain.csv\n" in text) == (name == "plain.csv")
+
+
+def test_names_that_a_manifest_cannot_say_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/n\xff")
+    make_picture(Path(folder) / "a.png")
+    (tmp_path / "what?.csv").write_text("id,image\nm1,a.png\n")
+    for source, said in (
+        (folder, "is not UTF-8, and no manifest can say it; rename"),
+        (str(tmp_path / "what?.csv"), "rename the file"),
+    ):
+        assert main(["init", source, "-o", str(tmp_path / "x.yaml")]) == ExitCode.USAGE
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
 
 
 def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> None:
