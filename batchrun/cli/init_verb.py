@@ -35,6 +35,7 @@ _DURATION = ("duration", "duration_s", "seconds")
 _HEAD_BYTES = 65_536
 _DURATION_S = 5
 _SHOWN = 20
+_ALLOW = "allow your user to list and to enter it, or copy the pictures to a folder of your own"
 _MANIFEST = """\
 version: 1
 name: {name}   # the batch: its videos and its budget are kept under this name
@@ -172,11 +173,14 @@ class _Found(NamedTuple):
 
 
 def _of_folder(folder: Path, target: Path) -> _Found:
-    pictures = sorted(
-        one
-        for one in folder.iterdir()
-        if one.suffix.lower() in _PICTURES and not one.name.startswith(".") and not one.is_dir()
-    )
+    try:
+        pictures = sorted(
+            one
+            for one in folder.iterdir()
+            if one.suffix.lower() in _PICTURES and not one.name.startswith(".") and not one.is_dir()
+        )
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be listed: {error.strerror or error}; {_ALLOW}") from error
     if not pictures:
         raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files")
     start = glob.escape(Path(os.path.relpath(folder, target.resolve().parent)).as_posix())

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jsonschema
 import pytest
@@ -90,6 +91,24 @@ def test_whatever_the_names_are_the_manifest_can_be_read(tmp_path: Path, name: s
     uncommented = re.sub(r"(?m)^    # include:", "    include:", text)
     assert yaml.safe_load(uncommented)["jobs"][0]["include"]
     assert ("from: plain.csv\n" in text) == (name == "plain.csv")
+
+
+@pytest.mark.parametrize("mode", [0o311, 0o644], ids=["not listed", "not entered"])
+def test_a_folder_that_may_not_be_listed_is_said(mode: int, capsys: Capture) -> None:
+    user = os.geteuid()
+    with TemporaryDirectory() as above:  # pytest's own lets nobody but its owner in
+        folder = Path(above) / "pics"
+        make_picture(folder / "a.png")
+        Path(above).chmod(0o755)
+        folder.chmod(mode)
+        try:
+            if user == 0:  # who may do everything
+                os.seteuid(65534)
+            assert main(["init", str(folder)]) == ExitCode.USAGE
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+    assert "pics cannot be listed: Permission denied; allow" in capsys.readouterr().err
 
 
 def test_names_that_a_manifest_cannot_say_are_refused(tmp_path: Path, capsys: Capture) -> None:
