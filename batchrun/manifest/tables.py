@@ -3,7 +3,7 @@
 Two kinds of trouble: a row that cannot be used is handed out as a `BadRow`, and the next one follows; a file that cannot be
 read on from somewhere (encoding, a quote that is not closed) is a `TableError`.
 
-Bounds: 4 GiB a file, 1 MiB a line, the csv module's 131,072 characters a field, 2,000 columns.
+Bounds: 4 GiB a file, 1 MiB a line, 1 MiB characters a field, 2,000 columns.
 """
 
 import codecs
@@ -17,6 +17,8 @@ from typing import BinaryIO, Protocol
 MAX_FILE_BYTES = 4 * 2**30
 MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 2_000
+# Else 131,072: a shop's description with a picture in it is longer, and stopped the table even where nobody asks for it.
+csv.field_size_limit(MAX_LINE_BYTES)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _GUESSED = (",", ";", "\t", "|")

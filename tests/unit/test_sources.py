@@ -138,6 +138,16 @@ def test_the_picture_names_the_job_when_the_row_does_not(tmp_path: Path) -> None
     assert keys(load(tmp_path, '  - {from: p.csv, image: "{file}", prompt: x}\n', p_csv=text)) == ["Tasse", "pot"]
 
 
+def test_a_description_with_a_picture_in_it_does_not_stop_the_table(tmp_path: Path) -> None:
+    body = f'"<img src=""data:image/png;base64,{"A" * 900_000}"">"'
+    make_picture(tmp_path / "a.png")
+    (tmp_path / "p.csv").write_text(f"sku,image,Body (HTML)\na,a.png,{body}\nb,a.png,short\n")
+    (tmp_path / "m.yaml").write_text(
+        'version: 1\njobs:\n  - {from: p.csv, id: "{sku}", image: "{image}", prompt: It turns}\n'
+    )
+    assert [job.key for job in load_manifest(tmp_path / "m.yaml").jobs] == ["a", "b"]
+
+
 def test_quoted_fields_hold_delimiters_line_ends_and_quotes(tmp_path: Path) -> None:
     text = f'sku,title,image\na,"A ""big""; round,\nred one",{URL.format("a")}\nb,B,{URL.format("b")}\n'
     first, _ = load(tmp_path, p_csv=text).jobs
