@@ -19,7 +19,7 @@ from batchrun.errors import UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.document import DEFAULT_MODEL
 from batchrun.manifest.names import check_name, fold
-from batchrun.manifest.tables import DelimiterError, delimiter_of
+from batchrun.manifest.tables import DelimiterError, delimiter_of, said_delimiter
 from batchrun.money import decimal_usd
 
 _TABLES = (".csv", ".tsv")
@@ -249,8 +249,11 @@ def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]], str | Non
             head = file.read(_HEAD_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    delimiter, must_be_said = _delimiter(path, head.partition("\n")[0])
-    rows = list(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
+    lines = head.splitlines(keepends=True)
+    said = said_delimiter(lines[0]) if lines else None
+    lines = lines if said is None else lines[1:]
+    delimiter, must_be_said = _delimiter(path, lines[0] if lines else "", said)
+    rows = list(csv.reader(lines, delimiter=delimiter))
     columns = [name.strip() for name in rows[0]] if rows else []
     if len([name for name in columns if name]) < 2:  # noqa: PLR2004  # a picture and something to say about it
         raise UsageError(f"{path} needs a first line with the names of its columns, two at least")
@@ -262,14 +265,16 @@ def _columns(path: Path) -> tuple[list[str], int, dict[str, set[str]], str | Non
     return columns, count, seen, delimiter if must_be_said else None
 
 
-def _delimiter(path: Path, header: str) -> tuple[str, bool]:
+def _delimiter(path: Path, header: str, said: str | None) -> tuple[str, bool]:
     """What separates the columns, and whether the manifest must say it because its reader would ask."""
     if path.suffix.lower() == ".tsv":
         return "\t", False
+    if said is not None:
+        return said, False
     try:
         return delimiter_of(header), False
-    except DelimiterError:
-        return max(",;\t|", key=header.count), True
+    except DelimiterError as error:
+        return error.likely, True
 
 
 def _guess(columns: list[str], words: tuple[str, ...]) -> str | None:

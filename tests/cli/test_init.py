@@ -40,6 +40,7 @@ def test_a_folder_becomes_a_manifest_that_validates(tmp_path: Path, capsys: Capt
         ("Handle;Title;Image Src", "m1;Mug;a.png\nl1;Lamp;a.png\n"),
         ("\ufeffid\tname\tpicture", "m1\tMug\ta.png\nl1\tLamp\ta.png\n"),
         ("sku|topic|title|pic", "m1|x|Mug|a.png\nl1|x|Lamp|a.png\n"),
+        ("sep=;\nsku;title, long, or short, or both, or none;image", "m1;Mug;a.png\nl1;Lamp;a.png\n"),
         ("sku;title;size, cm;image", "m1;Mug;9;a.png\nl1;Lamp;8;a.png\n"),
         ("sku\ttitle, long, or short, or both\timage", "m1\tMug\ta.png\nl1\tLamp\ta.png\n"),
     ],
