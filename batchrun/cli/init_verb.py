@@ -5,6 +5,7 @@ import csv
 import glob
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ _TEXT = ("title", "name", "product", "description")
 _PROMPT = ("prompt", "motion")
 _DURATION = ("duration", "duration_s", "seconds")
 """A column of these names is taken when it says 5 or 10 as far as one can see."""
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 _HEAD_BYTES = 65_536
 _DURATION_S = 5
 _SHOWN = 20
@@ -216,7 +218,7 @@ def _of_table(path: Path, target: Path) -> _Found:
         raise UsageError(
             f"{path} has no column that looks like a picture's ({', '.join(_IMAGE[:4])} …); it has: {_remark(', '.join(names))}"
         )
-    key = _guess(columns, _ID) or columns[0]  # there is that of the picture
+    key = _named(columns, _ID) or _with_word(columns, _ID) or columns[0]  # there is that of the picture
     written, length = _named(columns, _PROMPT), _named(columns, _DURATION)
     text = _guess(columns, _TEXT) or key
     prompt = f"{{{written}}}" if written else f"slow push in on the {{{text}}}, soft studio light"
@@ -278,10 +280,18 @@ def _delimiter(path: Path, header: str, said: str | None) -> tuple[str, bool]:
 
 
 def _guess(columns: list[str], words: tuple[str, ...]) -> str | None:
-    """The column whose name is one of the words, else one that holds such a word."""
-    return _named(columns, words) or next(
-        (column for word in words for column in columns if word in column.lower()), None
+    """The column whose name is one of the words, else one that holds such a word, by itself at best."""
+    return (
+        _named(columns, words)
+        or _with_word(columns, words)
+        or next((column for word in words for column in columns if word in column.lower()), None)
     )
+
+
+def _with_word(columns: list[str], words: tuple[str, ...]) -> str | None:
+    """The column that holds a word between marks or capitals: `Product-ID`, `productId`, but no `Video` or `Width`."""
+    parts = {column: _PART.findall(column) for column in columns}
+    return next((column for word in words for column in columns if word in map(str.lower, parts[column])), None)
 
 
 def _named(columns: list[str], words: tuple[str, ...]) -> str | None:

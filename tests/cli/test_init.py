@@ -112,6 +112,25 @@ def test_a_folder_that_may_not_be_listed_is_said(mode: int, capsys: Capture) -> 
     assert "pics cannot be listed: Permission denied; allow" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("head", "key"),
+    [
+        ("Artikel-Nr,Video,Width,Barcode,image", "Artikel-Nr"),
+        ("Kleid,Product-ID,image", "Product-ID"),
+        ("Kleid,productId,image", "productId"),
+        ("Kleid,ID2,image", "ID2"),
+        ("Kleid,Video,image,Variant SKU", "Variant SKU"),
+        ("Kleid,item_code,image", "item_code"),
+    ],
+)
+def test_the_column_of_the_id_is_known_by_whole_words(tmp_path: Path, head: str, key: str) -> None:
+    make_picture(tmp_path / "a.png")
+    row = ",".join("a.png" if name == "image" else f"of {name}" for name in head.split(","))
+    (tmp_path / "shop.csv").write_text(f"{head}\n{row}\n")
+    assert main(["init", str(tmp_path / "shop.csv")]) == 0
+    assert [job.key for job in load_manifest(tmp_path / "shop.yaml").jobs] == [f"of {key}"]
+
+
 def test_names_that_a_manifest_cannot_say_are_refused(tmp_path: Path, capsys: Capture) -> None:
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/n\xff")
     make_picture(Path(folder) / "a.png")
