@@ -25,6 +25,8 @@ from batchrun.money import decimal_usd
 
 _TABLES = (".csv", ".tsv")
 _PICTURES = (".jpg", ".jpeg", ".png")
+_OTHERS = (".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+"""Pictures as well, which the provider does not take."""
 _ID = ("sku", "id", "handle", "article", "product_id", "code")
 _IMAGE = ("image_url", "image", "picture", "photo", "image_link", "img", "url", "file")
 _SHORT_IMAGE = ("pic", "pics", "foto")
@@ -110,6 +112,8 @@ def main(parsed: argparse.Namespace) -> int:
     shown = common.shown_path(target)
     again = shlex.quote(shown)
     say(shown, f"next: batchrun plan {again}", f"then: batchrun {again} --preview --limit 5")
+    if found.others:
+        say(f"  left out: {found.others}", to=sys.stderr)
     _say_unusable(found.unusable)
     return 0
 
@@ -172,24 +176,36 @@ class _Found(NamedTuple):
     """How many clips there may be."""
     unusable: Sequence[str] = ()
     """Pictures that cannot be used as they are named, and why."""
+    others: str = ""
+    """How many are of other types, and what to do."""
 
 
 def _of_folder(folder: Path, target: Path) -> _Found:
     try:
-        pictures = sorted(
+        files = sorted(
             one
             for one in folder.iterdir()
-            if one.suffix.lower() in _PICTURES and not one.name.startswith(".") and not one.is_dir()
+            if one.suffix.lower() in (*_PICTURES, *_OTHERS) and not one.name.startswith(".") and not one.is_dir()
         )
     except OSError as error:
         raise UsageError(f"{folder} cannot be listed: {error.strerror or error}; {_ALLOW}") from error
+    pictures = [one for one in files if one.suffix.lower() in _PICTURES]
+    others = _others([one for one in files if one.suffix.lower() in _OTHERS])
     if not pictures:
-        raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files")
+        raise UsageError(f"{folder} holds no {', '.join(_PICTURES)} files{f', but {others}' if others else ''}")
     start = glob.escape(Path(os.path.relpath(folder, target.resolve().parent)).as_posix())
     patterns = sorted({f"{start}/*{one.suffix}" for one in pictures})
     entries = [_GLOB.format(pattern=_quoted(pattern)) for pattern in patterns]
     usable, reasons = _named_well(pictures)
-    return _Found("".join(entries), max(1, usable), reasons)
+    return _Found("".join(entries), max(1, usable), reasons, others)
+
+
+def _others(files: Sequence[Path]) -> str:
+    if not files:
+        return ""
+    types = ", ".join(sorted({one.suffix.lower() for one in files}))
+    count = f"{len(files):,} {'picture' if len(files) == 1 else 'pictures'}"
+    return f"{count} of a type that the provider does not take ({types}); convert to .jpg or .png to use them"
 
 
 def _named_well(pictures: Sequence[Path]) -> tuple[int, list[str]]:

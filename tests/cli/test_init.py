@@ -177,6 +177,20 @@ def test_pictures_that_cannot_be_used_as_they_are_named_are_said_and_left_out(tm
     assert batch.caps.budget_usd_micros == 250_000
 
 
+def test_pictures_of_other_types_are_counted(tmp_path: Path, capsys: Capture) -> None:
+    make_picture(tmp_path / "pics" / "mug.png")
+    for name in ("a.webp", "b.HEIC", "c.webp", ".hidden.webp", "notes.txt"):
+        for folder in ("pics", "phone"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).touch()
+    words = "3 pictures of a type that the provider does not take (.heic, .webp); convert to .jpg or .png to use them\n"
+    assert main(["init", str(tmp_path / "pics")]) == 0
+    assert capsys.readouterr().err == f"  left out: {words}"
+    assert [job.key for job in load_manifest(tmp_path / "pics.yaml").jobs] == ["mug"]
+    assert main(["init", str(tmp_path / "phone")]) == ExitCode.USAGE
+    assert f"holds no .jpg, .jpeg, .png files, but {words.strip()}" in capsys.readouterr().err
+
+
 def test_well_named_pictures_need_no_rule(tmp_path: Path, capsys: Capture) -> None:
     make_picture(tmp_path / "pics" / "mug.png")
     assert main(["init", str(tmp_path / "pics")]) == 0
