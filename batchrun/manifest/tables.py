@@ -17,8 +17,6 @@ from typing import BinaryIO, Protocol
 MAX_FILE_BYTES = 4 * 2**30
 MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 2_000
-# Else 131,072: a shop's description with a picture in it is longer, and stopped the table even where nobody asks for it.
-csv.field_size_limit(MAX_LINE_BYTES)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _GUESSED = (",", ";", "\t", "|")
@@ -119,6 +117,8 @@ class CsvTable:
     """
 
     def __init__(self, file: BinaryIO, delimiter: str | None) -> None:
+        # Else 131,072: a shop's text with a picture in it is longer, and stopped the table even where nobody asks for it.
+        csv.field_size_limit(MAX_LINE_BYTES)
         lines = _lines(file)
         first = next(lines, "")
         said = said_delimiter(first)
