@@ -20,7 +20,16 @@ from pathlib import Path
 
 from batchrun.files import open_regular
 from batchrun.manifest.catalogue import PictureRules
-from batchrun.manifest.pictures import Facts, Picture, PictureError, check_picture, facts_of, read_picture
+from batchrun.manifest.neighbours import Neighbours
+from batchrun.manifest.pictures import (
+    Facts,
+    NoPictureError,
+    Picture,
+    PictureError,
+    check_picture,
+    facts_of,
+    read_picture,
+)
 
 MAX_PICTURES = 250_000
 MAX_FILE_BYTES = 512 * 2**20
@@ -108,6 +117,7 @@ class PictureReader:
     def __init__(self, rules: PictureRules, cache: DigestCache | None) -> None:
         self._rules = rules
         self._cache = cache
+        self._neighbours = Neighbours()
         self._read: dict[str, tuple[Path, Picture] | str] = {}
 
     def read(self, path: str) -> tuple[Path, Picture]:
@@ -127,6 +137,8 @@ class PictureReader:
         path = Path(name)
         try:
             return path, self._picture(path, name)
+        except NoPictureError as error:
+            return f"{error}{self._neighbours.hint(path)}"
         except PictureError as error:
             return str(error)
 

@@ -41,6 +41,10 @@ class PictureError(ValueError):
     """The picture cannot be used; the text says why and what is accepted."""
 
 
+class NoPictureError(PictureError):
+    """There is no such file."""
+
+
 class PictureChangedError(PictureError):
     """The file holds another picture than before."""
 
@@ -137,7 +141,7 @@ def _read(path: Path, rules: PictureRules) -> tuple[bytes, Facts | None]:
             data = file.read(rules.max_bytes + 1)
             after = facts_of_open(file)
     except FileNotFoundError:
-        raise PictureError(f"there is no file {path}") from None
+        raise NoPictureError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, PictureError):
             raise

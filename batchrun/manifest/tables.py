@@ -3,7 +3,7 @@
 Two kinds of trouble: a row that cannot be used is handed out as a `BadRow`, and the next one follows; a file that cannot be
 read on from somewhere (encoding, a quote that is not closed) is a `TableError`.
 
-Bounds: 4 GiB a file, 1 MiB a line, the csv module's 131,072 characters a field, 2,000 columns.
+Bounds: 4 GiB a file, 1 MiB a line, 1 MiB characters a field, 2,000 columns.
 """
 
 import codecs
@@ -20,6 +20,7 @@ MAX_COLUMNS = 2_000
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _GUESSED = (",", ";", "\t", "|")
+_SAID = re.compile(r"sep=([,;\t|])\s*", re.IGNORECASE)
 
 
 class TableError(Exception):
@@ -32,7 +33,11 @@ class TableError(Exception):
 
 
 class DelimiterError(Exception):
-    """Nobody can tell what separates the columns."""
+    """Nobody can tell what separates the columns; `likely` stands most often in the header."""
+
+    def __init__(self, message: str, likely: str) -> None:
+        super().__init__(message)
+        self.likely = likely
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +117,20 @@ class CsvTable:
     """
 
     def __init__(self, file: BinaryIO, delimiter: str | None) -> None:
+        # Else 131,072: a shop's text with a picture in it is longer, and stopped the table even where nobody asks for it.
+        csv.field_size_limit(MAX_LINE_BYTES)
         lines = _lines(file)
         first = next(lines, "")
+        said = said_delimiter(first)
+        self._lines_before = 0 if said is None else 1
+        if said is not None:
+            first, delimiter = next(lines, ""), delimiter or said
         self._reader = csv.reader(_again(first, lines), delimiter=delimiter or delimiter_of(first), strict=True)
         header = next(self._rows(), None)
         if header is None or not any(name.strip() for name in header[1]):
-            raise TableError(1, "is empty; the first line names the columns")
+            raise TableError(1 + self._lines_before, "is empty; the first line names the columns")
         self.columns: Sequence[str] = tuple(name.strip() for name in header[1])
-        _check_header(self.columns)
+        _check_header(self.columns, header[0])
         self.index: Mapping[str, int] = {name: at for at, name in enumerate(self.columns)}
 
     def rows(self) -> Iterator[tuple[int, Row]]:
@@ -136,7 +147,7 @@ class CsvTable:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         reader = self._reader
         while True:
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + self._lines_before
             try:
                 cells = next(reader)
             except StopIteration:
@@ -152,6 +163,12 @@ def _again(first: str, rest: Iterable[str]) -> Iterator[str]:
     yield from rest
 
 
+def said_delimiter(line: str) -> str | None:
+    """What `sep=;` says, a first line by which Excel is told, and which it hides; None of a line that is the header."""
+    found = _SAID.fullmatch(line)
+    return found[1] if found else None
+
+
 def delimiter_of(header: str) -> str:
     """What separates the names of the header; a header of one column has none, and any will do.
 
@@ -162,21 +179,23 @@ def delimiter_of(header: str) -> str:
     found = [mark for mark in _GUESSED if mark in bare]
     if len(found) > 1:
         shown = " and ".join(map(repr, found))
+        likely = max(found, key=bare.count)
+        example = json.dumps(likely)
         raise DelimiterError(
-            f'the header holds {shown}; say which one separates the columns: `delimiter: "{found[0]}"`'
+            f"the header holds {shown}; say which one separates the columns: `delimiter: {example}`", likely
         )
     return found[0] if found else ","
 
 
-def _check_header(columns: Sequence[str]) -> None:
+def _check_header(columns: Sequence[str], line: int) -> None:
     if len(columns) > MAX_COLUMNS:
-        raise TableError(1, f"has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read")
+        raise TableError(line, f"has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read")
     first: dict[str, int] = {}
     for at, name in enumerate(columns, start=1):
         if not name:
-            raise TableError(1, f"column {at} has no name; name it, or take it out")
+            raise TableError(line, f"column {at} has no name; name it, or take it out")
         if name in first:
-            raise TableError(1, f"columns {first[name]} and {at} are both named {name!r}; give one another name")
+            raise TableError(line, f"columns {first[name]} and {at} are both named {name!r}; give one another name")
         first[name] = at
 
 

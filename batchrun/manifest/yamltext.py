@@ -7,6 +7,7 @@ positions, duplicate keys, and the text of a scalar as it was written (an id of 
 Bounds: 32 MiB of text, 64 levels, 2,000,000 nodes with every alias counted in full (an alias bomb ends here).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,12 @@ Loc = tuple[int | str, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+# A value that is closed and goes on is text; one that is not closed on its line may be meant as it is.
+_UNQUOTED = (
+    re.compile(r"(?:^|:|-)\s+([*&!%@`])"),
+    re.compile(r"(?:^|:|-)\s+([{\[])[^{}\[\]]*[}\]][ \t]*[^\s,#}\]]"),
+    re.compile(r"^[\s-]*\w+:\s+([{\[])[^{}\[\]]*[}\]][ \t]*,"),  # {title}, soft light: no list of values in this place
+)
 _STR_TAG = "tag:yaml.org,2002:str"
 
 
@@ -132,7 +139,8 @@ def _parse(text: str, shown: str, builder: "_Builder") -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _one(shown, line, column, f"is not YAML here: {error.problem or error.context}") from error
+        message = f"is not YAML here: {error.problem or error.context}{_quote_hint(text, line)}"
+        raise _one(shown, line, column, message) from error
     except yaml.reader.ReaderError as error:
         before = _before(text, error)
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
@@ -140,6 +148,13 @@ def _parse(text: str, shown: str, builder: "_Builder") -> Node:
     if not isinstance(root.value, dict):
         raise _one(shown, root.line, root.column, "a manifest is a mapping that starts with `version: 1`")
     return root
+
+
+def _quote_hint(text: str, line: int) -> str:
+    """For `{title} turns` and `*.jpg`, whose first character means something else to YAML."""
+    lines = text.split("\n", line)
+    found = [one for pattern in _UNQUOTED if line <= len(lines) and (one := pattern.search(lines[line - 1]))]
+    return f"; put text that begins with {found[0][1]} in quotes" if found else ""
 
 
 def _before(text: str, error: yaml.reader.ReaderError) -> str:

@@ -1,7 +1,11 @@
 """`init` and `schema`: what they write is a manifest, and says of every manifest what a run would."""
 
+import csv
 import json
+import os
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jsonschema
 import pytest
@@ -36,6 +40,7 @@ def test_a_folder_becomes_a_manifest_that_validates(tmp_path: Path, capsys: Capt
         ("Handle;Title;Image Src", "m1;Mug;a.png\nl1;Lamp;a.png\n"),
         ("\ufeffid\tname\tpicture", "m1\tMug\ta.png\nl1\tLamp\ta.png\n"),
         ("sku|topic|title|pic", "m1|x|Mug|a.png\nl1|x|Lamp|a.png\n"),
+        ("sep=;\nsku;title, long, or short, or both, or none;image", "m1;Mug;a.png\nl1;Lamp;a.png\n"),
         ("sku;title;size, cm;image", "m1;Mug;9;a.png\nl1;Lamp;8;a.png\n"),
         ("sku\ttitle, long, or short, or both\timage", "m1\tMug\ta.png\nl1\tLamp\ta.png\n"),
     ],
@@ -48,6 +53,95 @@ def test_a_table_becomes_a_manifest_that_validates(tmp_path: Path, head: str, ro
     batch = load_manifest(tmp_path / "export.yaml")
     prompts = [f"slow push in on the {title}, soft studio light" for title in ("Mug", "Lamp")]
     assert [(job.key, job.prompt) for job in batch.jobs] == list(zip(["m1", "l1"], prompts, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.csv",
+        "Sommer #2.csv",
+        "[sale].csv",
+        "& Co.csv",
+        "a: b.csv",
+        "'quoted' \"twice\".csv",
+        "- dash, comma.csv",
+        "100 % {new}.csv",
+        "🎈\x85\u2028\x7f.csv",
+        "true.csv",
+        "~.csv",
+    ],
+)
+@pytest.mark.parametrize(
+    "head",
+    [
+        ["id", "image", "Price\n(EUR)", "a\x07b\u2028c"],
+        ['the "id"', 'image "big"', "title"],
+        ["id #1", "image: front", "title {short}"],
+        ["{sku}", "id", "image\r\nfront", "long \\ title"],
+    ],
+)
+def test_whatever_the_names_are_the_manifest_can_be_read(tmp_path: Path, name: str, head: list[str]) -> None:
+    make_picture(tmp_path / "a.png")
+    with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([head, ["a.png" if "image" in one else "m1" for one in head]])
+    assert main(["init", str(tmp_path / name)]) == 0
+    target = (tmp_path / name).with_suffix(".yaml")
+    (job,) = load_manifest(target).jobs
+    assert (job.key, job.image_path) == ("m1", tmp_path / "a.png")
+    text = target.read_text("utf-8")
+    uncommented = re.sub(r"(?m)^    # include:", "    include:", text)
+    assert yaml.safe_load(uncommented)["jobs"][0]["include"]
+    assert ("from: plain.csv\n" in text) == (name == "plain.csv")
+
+
+@pytest.mark.parametrize("mode", [0o311, 0o644], ids=["not listed", "not entered"])
+def test_a_folder_that_may_not_be_listed_is_said(mode: int, capsys: Capture) -> None:
+    user = os.geteuid()
+    with TemporaryDirectory() as above:  # pytest's own lets nobody but its owner in
+        folder = Path(above) / "pics"
+        make_picture(folder / "a.png")
+        Path(above).chmod(0o755)
+        folder.chmod(mode)
+        try:
+            if user == 0:  # who may do everything
+                os.seteuid(65534)
+            assert main(["init", str(folder)]) == ExitCode.USAGE
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+    assert "pics cannot be listed: Permission denied; allow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head", "key"),
+    [
+        ("Artikel-Nr,Video,Width,Barcode,image", "Artikel-Nr"),
+        ("Kleid,Product-ID,image", "Product-ID"),
+        ("Kleid,productId,image", "productId"),
+        ("Kleid,ID2,image", "ID2"),
+        ("Kleid,Video,image,Variant SKU", "Variant SKU"),
+        ("Kleid,item_code,image", "item_code"),
+    ],
+)
+def test_the_column_of_the_id_is_known_by_whole_words(tmp_path: Path, head: str, key: str) -> None:
+    make_picture(tmp_path / "a.png")
+    row = ",".join("a.png" if name == "image" else f"of {name}" for name in head.split(","))
+    (tmp_path / "shop.csv").write_text(f"{head}\n{row}\n")
+    assert main(["init", str(tmp_path / "shop.csv")]) == 0
+    assert [job.key for job in load_manifest(tmp_path / "shop.yaml").jobs] == [f"of {key}"]
+
+
+def test_names_that_a_manifest_cannot_say_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/n\xff")
+    make_picture(Path(folder) / "a.png")
+    (tmp_path / "what?.csv").write_text("id,image\nm1,a.png\n")
+    for source, said in (
+        (folder, "is not UTF-8, and no manifest can say it; rename"),
+        (str(tmp_path / "what?.csv"), "rename the file"),
+    ):
+        assert main(["init", source, "-o", str(tmp_path / "x.yaml")]) == ExitCode.USAGE
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
 
 
 def test_a_table_that_says_prompts_and_lengths_is_believed(tmp_path: Path) -> None:
@@ -81,6 +175,20 @@ def test_pictures_that_cannot_be_used_as_they_are_named_are_said_and_left_out(tm
     batch = load_manifest(tmp_path / "pics [new].yaml")
     assert ([job.key for job in batch.jobs], batch.skipped.count) == (["mug"], 4)
     assert batch.caps.budget_usd_micros == 250_000
+
+
+def test_pictures_of_other_types_are_counted(tmp_path: Path, capsys: Capture) -> None:
+    make_picture(tmp_path / "pics" / "mug.png")
+    for name in ("a.webp", "b.HEIC", "c.webp", ".hidden.webp", "notes.txt"):
+        for folder in ("pics", "phone"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).touch()
+    words = "3 pictures of a type that the provider does not take (.heic, .webp); convert to .jpg or .png to use them\n"
+    assert main(["init", str(tmp_path / "pics")]) == 0
+    assert capsys.readouterr().err == f"  left out: {words}"
+    assert [job.key for job in load_manifest(tmp_path / "pics.yaml").jobs] == ["mug"]
+    assert main(["init", str(tmp_path / "phone")]) == ExitCode.USAGE
+    assert f"holds no .jpg, .jpeg, .png files, but {words.strip()}" in capsys.readouterr().err
 
 
 def test_well_named_pictures_need_no_rule(tmp_path: Path, capsys: Capture) -> None:

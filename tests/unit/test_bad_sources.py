@@ -152,7 +152,7 @@ def test_a_bad_entry(folder: Path, changes: dict[str, object], wanted: str) -> N
 # What is wrong with the file: (its bytes, the place, a part of the message). Only this one problem is said.
 A = b"a,Mug,https://x.example/a.jpg,5,0.5,1,red\n"
 H = HEAD.encode()
-LONG = b"x" * 131_073
+LONG = b'"' + b"xxxxxxx\n" * 2**17 + b'x"'
 FILES: list[tuple[bytes, str, str]] = [
     (b"", "p.csv:1", "is empty"),
     (b"\n", "p.csv:1", "is empty"),
@@ -178,7 +178,7 @@ FILES: list[tuple[bytes, str, str]] = [
     (H + A + b'b,"Mug"gy,x,5,0.5,1,r\n', "p.csv:3", "text follows a closing quote"),
     (H + A + b'b,"a "big" mug",x,5,0.5,1,r\n', "p.csv:3", "text follows a closing quote"),
     (H + A + b'b,"two\nlines"?,x,5,0.5,1,r\n', "p.csv:3", "text follows a closing quote"),
-    (H + A + b"b," + LONG + b",x,5,0.5,1,r\n", "p.csv:3", "a field has more than 131,072 characters"),
+    (H + A + b"b," + LONG + b",x,5,0.5,1,r\n", "p.csv:3", "a field has more than 1,048,576 characters"),
     (H + A + b"b," + b"x" * 2**20 + b"\n", "p.csv:3", "is longer than 1 MiB"),
     (b"\xff\xd8\xff\xe0" + b"x" * 100, "p.csv:1:1", "byte 0xff"),
     (H.replace(b"\n", b"\r") + A, "p.csv:1", "line end of old Macs"),

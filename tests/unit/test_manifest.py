@@ -198,6 +198,12 @@ ONE_PROBLEM = [
     ),
     ("version: 1\nversion: 1\n" + JOB, "2:1: : key 'version' stands here a second time; the first is in line 1"),
     ("version: 1\njobs: [\n", "is not YAML here"),
+    ("version: 1\njobs:\n  - prompt: {title} turns\n", "; put text that begins with { in quotes"),
+    ("version: 1\njobs:\n  - prompt: x\n    from: *.jpg\n", "; put text that begins with * in quotes"),
+    ("version: 1\njobs:\n  - prompt: {title}, soft light\n", "; put text that begins with { in quotes"),
+    ("version: 1\njobs:\n  - prompt: [new] {title}\n", "; put text that begins with [ in quotes"),
+    ("version: 1\nname: & Co\njobs: []\n", "; put text that begins with & in quotes"),
+    ("version: 1\nname: @home\njobs: []\n", "; put text that begins with @ in quotes"),
     (
         "version: 1\njobs: !!python/object:os.system [{image: mug.png, prompt: x}]\n",
         "tag tag:yaml.org,2002:python/object:os.system is not allowed",

@@ -138,6 +138,37 @@ def test_the_picture_names_the_job_when_the_row_does_not(tmp_path: Path) -> None
     assert keys(load(tmp_path, '  - {from: p.csv, image: "{file}", prompt: x}\n', p_csv=text)) == ["Tasse", "pot"]
 
 
+@pytest.mark.parametrize(("mark", "end"), [(";", "\n"), ("|", "\r\n"), ("\t", "\r\n")])
+def test_the_line_by_which_excel_is_told_the_delimiter_is_believed(tmp_path: Path, mark: str, end: str) -> None:
+    make_picture(tmp_path / "a.png")
+    rows = [[f"sep={mark}"], ["sku", "title, text", "image"], ["a", "Mug", "a.png"], ["b", "", "a.png"]]
+    (tmp_path / "p.csv").write_text("\ufeff" + "".join(f"{mark.join(row)}{end}" for row in rows), "utf-8", newline="")
+    text = 'version: 1\njobs:\n  - {from: p.csv, id: "{sku}", image: "{image}", prompt: "{title, text}"}\n'
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(tmp_path / "m.yaml")
+    assert [(Path(one.file).name, one.line) for one in caught.value.problems] == [("p.csv", 4)]
+    (tmp_path / "m.yaml").write_text(f"{text}on_invalid: skip\n")
+    assert [job.key for job in load_manifest(tmp_path / "m.yaml").jobs] == ["a"]
+
+
+def test_the_most_frequent_mark_is_named_where_the_header_does_not_tell(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("SKU;Name;Preis, brutto;Bild\na;Mug;9;a.png\n")
+    (tmp_path / "m.yaml").write_text('version: 1\njobs:\n  - {from: p.csv, id: "{SKU}", image: "{Bild}", prompt: x}\n')
+    with pytest.raises(ManifestError, match='`delimiter: ";"`'):
+        load_manifest(tmp_path / "m.yaml")
+
+
+def test_a_description_with_a_picture_in_it_does_not_stop_the_table(tmp_path: Path) -> None:
+    body = f'"<img src=""data:image/png;base64,{"A" * 900_000}"">"'
+    make_picture(tmp_path / "a.png")
+    (tmp_path / "p.csv").write_text(f"sku,image,Body (HTML)\na,a.png,{body}\nb,a.png,short\n")
+    (tmp_path / "m.yaml").write_text(
+        'version: 1\njobs:\n  - {from: p.csv, id: "{sku}", image: "{image}", prompt: It turns}\n'
+    )
+    assert [job.key for job in load_manifest(tmp_path / "m.yaml").jobs] == ["a", "b"]
+
+
 def test_quoted_fields_hold_delimiters_line_ends_and_quotes(tmp_path: Path) -> None:
     text = f'sku,title,image\na,"A ""big""; round,\nred one",{URL.format("a")}\nb,B,{URL.format("b")}\n'
     first, _ = load(tmp_path, p_csv=text).jobs
