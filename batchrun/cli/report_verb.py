@@ -5,8 +5,9 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -15,11 +16,11 @@ from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import StorageError, UsageError
-from batchrun.files import is_folder
+from batchrun.files import begins_as, is_folder
 from batchrun.report.page import Head, is_ours, write_page
 from batchrun.report.source import Source, each_clip, look_at
-from batchrun.report.statement import statement_lines
-from batchrun.report.table import write_csv, write_json
+from batchrun.report.statement import HEAD, statement_lines
+from batchrun.report.table import CSV_HEAD, JSON_HEAD, write_csv, write_json
 from batchrun.video.place import replacing
 
 _PAGE = "report.html"
@@ -48,7 +49,7 @@ def main(parsed: argparse.Namespace) -> int:
 async def _main(parsed: argparse.Namespace, clock: Clock) -> None:
     async with _sources(parsed, clock) as sources:
         if parsed.csv or parsed.json or parsed.statement:
-            with _output(parsed.output) as out:
+            with _output(parsed) as out:
                 await _write_table(parsed, out, sources)
         else:
             await _write_page(parsed, sources, clock)
@@ -78,16 +79,26 @@ async def _write_table(parsed: argparse.Namespace, out: TextIO, sources: Sequenc
 async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clock: Clock) -> None:
     names = dict.fromkeys(view.name for source in sources for view in source.views)
     head = Head(", ".join(names), made_ms=clock.now_ms(), preview=parsed.preview)
-    page = (_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE).resolve()
-    if page.exists() and not is_ours(page):
-        raise UsageError(f"{page} exists and is no report; move it away, or name another file with -o")
+    page = _real(_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE)
+    _check_ours(page, is_ours)
     with _written(page) as out:
         await write_page(out, page, sources, each_clip(sources), head)
     say(common.shown_path(page))
 
 
+def _check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Whatever else stands under the name stays: nobody can have it back. Raises UsageError."""
+    # pathlib would raise here where a name is too long or a folder closed, and writing says it better.
+    if os.path.exists(path) and not is_ours(path):  # noqa: PTH110
+        raise UsageError(f"{path} exists and is no report of this kind; move it away, or name another file with -o")
+
+
 def _in_folder(output: Path) -> Path:
     return output / _PAGE if is_folder(output) else output
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # pathlib's own raises at a loop of links
 
 
 async def _folder_of_clips(sources: Sequence[Source]) -> Path:
@@ -100,9 +111,12 @@ async def _folder_of_clips(sources: Sequence[Source]) -> Path:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def _output(parsed: argparse.Namespace) -> Iterator[TextIO]:
     """The file, or standard output in UTF-8 whatever the terminal's own encoding is."""
+    path: Path | None = parsed.output
     if path is not None:
+        head = CSV_HEAD if parsed.csv else JSON_HEAD if parsed.json else HEAD
+        _check_ours(path, partial(begins_as, pattern=head))
         with _written(path) as out:
             yield out
         say(common.shown_path(path))

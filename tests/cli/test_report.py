@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -75,11 +76,36 @@ async def test_a_foreign_file_stays(shop: Shop) -> None:
     page.write_text("<p>the client's own page</p>")
     done = run("report", str(shop.manifest))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{page} exists and is no report; move it away, or name another file with -o" in done.stderr
+    assert f"{page} exists and is no report of this kind; move it away, or name another file with -o" in done.stderr
     assert page.read_text() == "<p>the client's own page</p>"
     elsewhere = shop.folder / "new" / "gallery.html"
     assert run("report", str(shop.manifest), "-o", str(elsewhere)).returncode == 0
     assert data_of(elsewhere)["clips"][0]["video"] == "../videos/shop/a.mp4"
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--statement"])
+async def test_a_table_replaces_none_but_its_own_kind(shop: Shop, form: str) -> None:
+    await made(shop.add("a"))
+    products = shop.folder / "products.csv"
+    products.write_text("batch,id,state,title\n")
+    other = shop.folder / "other"
+    assert (
+        run("report", str(shop.manifest), "--csv" if form == "--json" else "--json", "-o", str(other)).returncode == 0
+    )
+    os.mkfifo(shop.folder / "pipe")
+    for foreign in (products, shop.manifest, shop.queue_path, other, shop.folder / "pipe"):
+        before = foreign.stat()
+        done = run("report", str(shop.manifest), form, "-o", str(foreign))
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert f"{foreign} exists and is no report of this kind; move it away, or name another" in done.stderr
+        assert (foreign.stat().st_ino, foreign.stat().st_size) == (before.st_ino, before.st_size)
+    own = shop.folder / "own"
+    for _ in range(2):
+        assert run("report", str(shop.manifest), form, "-o", str(own)).returncode == 0
+        whole = own.read_bytes()
+        own.write_bytes(whole + b"to be replaced")
+    assert run("report", str(shop.manifest), form, "-o", str(own)).returncode == 0
+    assert own.read_bytes() == whole
 
 
 async def test_tables_on_standard_output_and_in_files(shop: Shop) -> None:
@@ -164,6 +190,9 @@ async def test_a_reader_that_has_enough_is_no_error(shop: Shop) -> None:
 
 async def test_a_file_that_cannot_be_written_is_named(shop: Shop) -> None:
     await made(shop.add("a"))
-    done = run("report", str(shop.manifest), "-o", "/proc/nowhere/report.html")
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "/proc/nowhere/report.html cannot be written" in done.stderr
+    (shop.folder / "loop").symlink_to("loop")
+    for form in ([], ["--csv"]):
+        for name in ("/proc/nowhere/report.html", str(shop.folder / ("n" * 300)), str(shop.folder / "loop" / "page")):
+            done = run("report", str(shop.manifest), *form, "-o", name)
+            assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+            assert f"{name} cannot be written" in done.stderr
