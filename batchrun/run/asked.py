@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 
 from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
-from batchrun.manifest.jobs import Limits
+from batchrun.manifest.jobs import Limits, SkippedRows
 from batchrun.manifest.spool import chunks
 from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
@@ -76,6 +77,20 @@ def lost_of(plans: Mapping[str, Plan], asked: Asked) -> int:
     if asked.is_all:
         return sum(plan.counts[Reason.OUTPUT_LOST] for plan in plans.values())
     return sum(one.reason is Reason.OUTPUT_LOST for plan in asked.by_batch.values() for one in plan)
+
+
+def skipped_of(skipped: Iterable[SkippedRows], selection: Selection) -> int:
+    """How many of the rows that were left out are asked for.
+
+    Of some jobs, those that `--only` names by an id that could be read. Of the others nobody knows the tags, and no
+    `--limit` of what is bought can reach them.
+    """
+    if selection.is_all:
+        return sum(rows.count for rows in skipped)
+    if selection.tags or selection.limit is not None:
+        return 0
+    problems = {(one.file, one.line): one.job for rows in skipped for one in rows.problems if one.job}
+    return sum(any(fnmatchcase(key, pattern) for pattern in selection.only) for key in problems.values())
 
 
 async def open_in_turn(
