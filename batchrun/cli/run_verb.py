@@ -283,7 +283,10 @@ def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch])
             found["would_cost_usd"] = decimal_usd(price_usd_micros)
             found["would_take_s"] = round(time_s)
         if result.problem is not None:
-            found |= error_json(result.problem)
+            found = {
+                **error_json(result.problem),
+                **found,
+            }  # the exit code is the run's, which may have bought something
         print(json_text(found))
         return int(code)
     if result.batches:
@@ -308,7 +311,10 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
         found = dict(summary.run_json(result, reasons, code))
         found |= rehearsal_summary.rehearsal_json(read.stages, result, played_s)
         if result.problem is not None:
-            found |= error_json(result.problem)
+            found = {
+                **error_json(result.problem),
+                **found,
+            }  # the exit code is the run's, which may have bought something
         print(json_text(found))
         return int(code)
     say(*rehearsal_summary.lines_of(read.stages, result, reasons, code, played_s))
