@@ -79,7 +79,7 @@ async def _write_table(parsed: argparse.Namespace, out: TextIO, sources: Sequenc
 async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clock: Clock) -> None:
     names = dict.fromkeys(view.name for source in sources for view in source.views)
     head = Head(", ".join(names), made_ms=clock.now_ms(), preview=parsed.preview)
-    page = _real(_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE)
+    page = common.real_path(_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE)
     _check_ours(page, is_ours)
     with _written(page) as out:
         await write_page(out, page, sources, each_clip(sources), head)
@@ -95,10 +95,6 @@ def _check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
 
 def _in_folder(output: Path) -> Path:
     return output / _PAGE if is_folder(output) else output
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # pathlib's own raises at a loop of links
 
 
 async def _folder_of_clips(sources: Sequence[Source]) -> Path:
