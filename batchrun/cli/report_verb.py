@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock
 from batchrun.errors import StorageError, UsageError
 from batchrun.files import begins_as, is_folder
@@ -115,7 +116,10 @@ def _output(parsed: argparse.Namespace) -> Iterator[TextIO]:
         _check_ours(path, partial(begins_as, pattern=head))
         with _written(path) as out:
             yield out
-        say(common.shown_path(path))
+        if parsed.json:
+            print(json_text({"schema_version": SCHEMA_VERSION, "file": str(path.absolute())}))
+        else:
+            say(common.shown_path(path))
         return
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", errors="surrogateescape", newline="")
     try:

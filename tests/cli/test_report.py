@@ -128,6 +128,9 @@ async def test_tables_on_standard_output_and_in_files(shop: Shop) -> None:
         "table.csv\n",
         text.replace("\r\n", "\n"),
     )
+    done = run("report", str(shop.manifest), "--json", "-o", "table.json", cwd=shop.folder)
+    assert json.loads(done.stdout) == {"schema_version": 1, "file": str(shop.folder / "table.json")}
+    assert json.loads((shop.folder / "table.json").read_text("utf-8")) == found
     done = run("report", str(shop.manifest), "--statement")
     assert done.stdout.splitlines()[1].split() == ["Clips", "delivered", "2", "$0.50"]
 
