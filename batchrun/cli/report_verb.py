@@ -80,7 +80,7 @@ async def _write_table(parsed: argparse.Namespace, out: TextIO, sources: Sequenc
 async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clock: Clock) -> None:
     names = dict.fromkeys(view.name for source in sources for view in source.views)
     head = Head(", ".join(names), made_ms=clock.now_ms(), preview=parsed.preview)
-    page = common.real_path(_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE)
+    page = _page(parsed.output, await _folder_of_clips(sources))
     _check_ours(page, is_ours)
     with _written(page) as out:
         await write_page(out, page, sources, each_clip(sources), head)
@@ -100,11 +100,27 @@ def _in_folder(output: Path) -> Path:
 
 async def _folder_of_clips(sources: Sequence[Source]) -> Path:
     """The innermost folder that holds all clips: it can be handed on as it is, clips and page together."""
-    folders = {str(clip.output.parent) async for clip in each_clip(sources)}
-    common_folder = Path(os.path.commonpath(folders))
-    if common_folder == Path(common_folder.anchor):
-        raise UsageError(f"the clips have no folder in common but {common_folder}; name the page's file with -o")
-    return common_folder
+    return Path(os.path.commonpath({str(clip.output.parent) async for clip in each_clip(sources)}))
+
+
+def _page(output: Path | None, clips: Path) -> Path:
+    """The page's file, by the one of its names from which the way to the clips is shorter.
+
+    A browser takes `..` off the name by which a page was opened, wherever links lead: so the addresses begin at the name that
+    is printed, and the clips' folder keeps the name that the manifest gives it, also where that is a link to a larger disk.
+
+    Raises:
+        UsageError: the clips have no folder in common, and none was named.
+    """
+    if output is None:
+        if clips == Path(clips.anchor):
+            raise UsageError(f"the clips have no folder in common but {clips}; name the page's file with -o")
+        return clips / _PAGE
+    typed = _in_folder(output).absolute()
+    real = common.real_path(typed)
+    if ".." in typed.parts or os.path.islink(typed):  # noqa: PTH114  # pathlib's own raises for a name that is too long
+        return real
+    return min(typed, real, key=lambda page: Path(os.path.relpath(clips, page.parent)).parts.count(os.pardir))
 
 
 @contextmanager

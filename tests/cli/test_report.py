@@ -151,6 +151,34 @@ async def test_several_manifests_and_their_queues(shop: Shop, tmp_path: Path) ->
     }  # fmt: skip
 
 
+async def test_folders_that_are_links_keep_their_names_in_the_page(shop: Shop, tmp_path: Path) -> None:
+    """`videos` leads to a larger disk; beside it the folder of one batch does, and a page is asked for by way of a link."""
+    big, small = tmp_path / "mnt" / "big" / "disk", tmp_path / "mnt" / "small"
+    big.mkdir(parents=True)
+    small.mkdir()
+    (shop.folder / "videos").symlink_to(big)
+    (big / "other").symlink_to(small)
+    (tmp_path / "way").symlink_to(shop.folder)
+    other = shop.add("a").folder / "other.yaml"
+    other.write_text(shop.manifest.read_text().replace("It turns", "It glows"))
+    async with emulated() as emulator:
+        await run_process(shop, emulator, str(other))
+    assert (small / "a.mp4").exists()
+    for words, page, clips, picture in (
+        (["shop.yaml"], "videos/shop/report.html", ["a.mp4"], "../../pics/a.png"),
+        (["shop.yaml", "other.yaml"], "videos/report.html", ["other/a.mp4", "shop/a.mp4"], "../pics/a.png"),
+        (["other.yaml", "-o", "videos/other"], "videos/other/report.html", ["a.mp4"], "../../pics/a.png"),
+        (["shop.yaml", "-o", "../way/page.html"], "page.html", ["videos/shop/a.mp4"], "pics/a.png"),
+        (["shop.yaml", "-o", str(tmp_path / "way" / "page.html")], "page.html", ["videos/shop/a.mp4"], "pics/a.png"),
+    ):  # fmt: skip
+        assert run("report", *words, cwd=shop.folder).stdout == f"{page}\n"
+        found = data_of(shop.folder / page)["clips"]
+        assert ([clip["video"] for clip in found], found[0]["picture"]) == (clips, picture)
+    (shop.folder / "linked.html").symlink_to(shop.folder / "page.html")
+    assert run("report", "shop.yaml", "-o", "linked.html", cwd=shop.folder).stdout == "page.html\n"
+    assert (shop.folder / "linked.html").is_symlink()
+
+
 def test_previews_have_their_own_page_and_the_run_names_it(shop: Shop) -> None:
     shop.limits = "{}"
     shop.add("a")
