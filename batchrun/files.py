@@ -2,10 +2,13 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+
+_HEAD_BYTES = 4096
 
 
 def open_regular(path: Path) -> FileIO:
@@ -19,6 +22,15 @@ def open_regular(path: Path) -> FileIO:
         return file
     file.close()
     raise OSError(errno.EINVAL, "is not a regular file", str(path))
+
+
+def begins_as(path: Path, pattern: re.Pattern[bytes]) -> bool:
+    """Whether a file's first bytes match; those of what cannot be read, or is no file, do not. Blocks."""
+    try:
+        with open_regular(path) as file:
+            return pattern.match(file.read(_HEAD_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def is_folder(path: Path) -> bool:

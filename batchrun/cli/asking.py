@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="read the key from a file")
 
 
+def selection_of(parsed: argparse.Namespace) -> Selection:
+    """The jobs that are asked for."""
+    return Selection(only=tuple(parsed.only or ()), tags=tuple(parsed.tag or ()), limit=parsed.limit)
+
+
 def options_of(
     parsed: argparse.Namespace, queue_path: Path, manifests: tuple[Path, ...], *, key: str | None, now_ms: int
 ) -> Options:
@@ -59,7 +64,7 @@ def options_of(
         key=key,
         queue_path=queue_path,
         manifests=manifests,
-        selection=Selection(only=tuple(parsed.only or ()), tags=tuple(parsed.tag or ()), limit=parsed.limit),
+        selection=selection_of(parsed),
         canary=parsed.canary,
         deadline_ms=_deadline_ms(parsed, now_ms),
         max_spend_usd_micros=parsed.max_spend,

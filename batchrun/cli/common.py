@@ -142,6 +142,11 @@ def time_argument(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def real_path(path: Path) -> Path:
+    """Without links, as far as that can be told: pathlib's own raises at a loop of them."""
+    return Path(os.path.realpath(path))
+
+
 def shown_path(path: Path) -> str:
     """Relative below the working directory; else as a mail from cron must say it, which nobody reads from there."""
     try:

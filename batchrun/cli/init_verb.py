@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import yaml
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.errors import UsageError
 from batchrun.manifest.catalogue import models
 from batchrun.manifest.document import DEFAULT_MODEL
@@ -111,7 +112,10 @@ def main(parsed: argparse.Namespace) -> int:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}; name another file with -o") from error
     shown = common.shown_path(target)
     again = shlex.quote(shown)
-    say(shown, f"next: batchrun plan {again}", f"then: batchrun {again} --preview --limit 5")
+    if parsed.json:
+        print(json_text({"schema_version": SCHEMA_VERSION, "file": str(target.absolute()), "left_out": found.unusable}))
+    else:
+        say(shown, f"next: batchrun plan {again}", f"then: batchrun {again} --preview --limit 5")
     if found.others:
         say(f"  left out: {found.others}", to=sys.stderr)
     _say_unusable(found.unusable)

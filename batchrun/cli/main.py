@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -80,14 +80,12 @@ def main(arguments: Sequence[str]) -> int:
         return _dispatch(parser, words)
     except KeyboardInterrupt:  # a run ends itself; what looks or asks leaves without more
         if "--json" in words:
-            print(
-                json_text(
-                    {
-                        "schema_version": batchrun.SCHEMA_VERSION,
-                        "exit_code": int(ExitCode.INTERRUPTED),
-                        "error": "stopped by Ctrl-C",
-                    }
-                )
+            _print_error(
+                {
+                    "schema_version": batchrun.SCHEMA_VERSION,
+                    "exit_code": int(ExitCode.INTERRUPTED),
+                    "error": "stopped by Ctrl-C",
+                }
             )
         return int(ExitCode.INTERRUPTED)
 
@@ -164,9 +162,15 @@ def _check_place(parsed: argparse.Namespace) -> None:
 def _fail(error: BatchrunError, *, as_json: bool) -> int:
     code = int(error.exit_code)
     if as_json:
-        print(json_text(error_json(error)))
+        _print_error(error_json(error))
     say(*str(error).split("\n"), to=sys.stderr)
     return code
+
+
+def _print_error(found: Mapping[str, object]) -> None:
+    """Not behind another object, or half of one: nobody could read either. Then the exit status alone says it."""
+    if not streams.has_output():
+        print(json_text(found))
 
 
 def error_json(error: BatchrunError) -> dict[str, object]:

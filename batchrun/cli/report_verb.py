@@ -5,21 +5,24 @@ import asyncio
 import io
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from batchrun import SCHEMA_VERSION
 from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
-from batchrun.cli.terminal import say
+from batchrun.cli.terminal import json_text, say
 from batchrun.clock import Clock, SystemClock
-from batchrun.errors import StorageError, UsageError
-from batchrun.files import is_folder
+from batchrun.errors import QueueError, StorageError, UsageError
+from batchrun.files import begins_as, is_folder
+from batchrun.queue.states import JobState
 from batchrun.report.page import Head, is_ours, write_page
 from batchrun.report.source import Source, each_clip, look_at
-from batchrun.report.statement import statement_lines
-from batchrun.report.table import write_csv, write_json
+from batchrun.report.statement import HEAD, statement_lines
+from batchrun.report.table import CSV_HEAD, JSON_HEAD, write_csv, write_json
 from batchrun.video.place import replacing
 
 _PAGE = "report.html"
@@ -48,7 +51,7 @@ def main(parsed: argparse.Namespace) -> int:
 async def _main(parsed: argparse.Namespace, clock: Clock) -> None:
     async with _sources(parsed, clock) as sources:
         if parsed.csv or parsed.json or parsed.statement:
-            with _output(parsed.output) as out:
+            with _output(parsed) as out:
                 await _write_table(parsed, out, sources)
         else:
             await _write_page(parsed, sources, clock)
@@ -78,34 +81,78 @@ async def _write_table(parsed: argparse.Namespace, out: TextIO, sources: Sequenc
 async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clock: Clock) -> None:
     names = dict.fromkeys(view.name for source in sources for view in source.views)
     head = Head(", ".join(names), made_ms=clock.now_ms(), preview=parsed.preview)
-    page = (_in_folder(parsed.output) if parsed.output else await _folder_of_clips(sources) / _PAGE).resolve()
-    if page.exists() and not is_ours(page):
-        raise UsageError(f"{page} exists and is no report; move it away, or name another file with -o")
+    is_made = parsed.output is None and not parsed.preview
+    page = _page(parsed.output, await _folder_of_clips(sources, is_made=is_made))
+    _check_ours(page, is_ours)
     with _written(page) as out:
         await write_page(out, page, sources, each_clip(sources), head)
     say(common.shown_path(page))
+
+
+def _check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Whatever else stands under the name stays: nobody can have it back. Raises UsageError."""
+    # pathlib would raise here where a name is too long or a folder closed, and writing says it better.
+    if os.path.exists(path) and not is_ours(path):  # noqa: PTH110
+        raise UsageError(f"{path} exists and is no report of this kind; move it away, or name another file with -o")
 
 
 def _in_folder(output: Path) -> Path:
     return output / _PAGE if is_folder(output) else output
 
 
-async def _folder_of_clips(sources: Sequence[Source]) -> Path:
-    """The innermost folder that holds all clips: it can be handed on as it is, clips and page together."""
-    folders = {str(clip.output.parent) async for clip in each_clip(sources)}
-    common_folder = Path(os.path.commonpath(folders))
-    if common_folder == Path(common_folder.anchor):
-        raise UsageError(f"the clips have no folder in common but {common_folder}; name the page's file with -o")
-    return common_folder
+async def _folder_of_clips(sources: Sequence[Source], *, is_made: bool) -> Path:
+    """The innermost folder that holds all clips: it can be handed on as it is, clips and page together.
+
+    Raises:
+        QueueError: it is to be made, and finished clips were in it. Made anew it would pass for the one of a disk that is
+            not mounted, and the next run would fetch all clips once more.
+    """
+    folders, done = set[str](), 0
+    async for clip in each_clip(sources):
+        folders.add(str(clip.output.parent))
+        done += clip.state is JobState.DONE
+    folder = Path(os.path.commonpath(folders))
+    if is_made and done and not is_folder(folder):
+        raise QueueError(
+            f"the folder {folder} is gone, and {done:,} finished clips were in it. Mount the disk again, or name the "
+            "page's file with -o"
+        )
+    return folder
+
+
+def _page(output: Path | None, clips: Path) -> Path:
+    """The page's file, by the one of its names from which the way to the clips is shorter.
+
+    A browser takes `..` off the name by which a page was opened, wherever links lead: so the addresses begin at the name that
+    is printed, and the clips' folder keeps the name that the manifest gives it, also where that is a link to a larger disk.
+
+    Raises:
+        UsageError: the clips have no folder in common, and none was named.
+    """
+    if output is None:
+        if clips == Path(clips.anchor):
+            raise UsageError(f"the clips have no folder in common but {clips}; name the page's file with -o")
+        return clips / _PAGE
+    typed = _in_folder(output).absolute()
+    real = common.real_path(typed)
+    if ".." in typed.parts or os.path.islink(typed):  # noqa: PTH114  # pathlib's own raises for a name that is too long
+        return real
+    return min(typed, real, key=lambda page: Path(os.path.relpath(clips, page.parent)).parts.count(os.pardir))
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def _output(parsed: argparse.Namespace) -> Iterator[TextIO]:
     """The file, or standard output in UTF-8 whatever the terminal's own encoding is."""
+    path: Path | None = parsed.output
     if path is not None:
+        head = CSV_HEAD if parsed.csv else JSON_HEAD if parsed.json else HEAD
+        _check_ours(path, partial(begins_as, pattern=head))
         with _written(path) as out:
             yield out
-        say(common.shown_path(path))
+        if parsed.json:
+            print(json_text({"schema_version": SCHEMA_VERSION, "file": str(path.absolute())}))
+        else:
+            say(common.shown_path(path))
         return
     out = io.TextIOWrapper(sys.stdout.buffer, "utf-8", errors="surrogateescape", newline="")
     try:

@@ -265,7 +265,13 @@ def _loader(options: Options, loaded: dict[Path, Batch], clock: Clock) -> Callab
 def _report(parsed: argparse.Namespace, result: Result, loaded: Sequence[Batch]) -> int:
     can_resolve = len(parsed.manifests) == 1 and not parsed.preview
     options = f" --max-spend {decimal_usd(parsed.max_spend)}" if parsed.max_spend is not None else ""
-    reasons = summary.exit_reasons(result, common.command_of(parsed), options=options, can_resolve=can_resolve)
+    reasons = summary.exit_reasons(
+        result,
+        common.command_of(parsed),
+        options=options,
+        can_resolve=can_resolve,
+        selection=asking.selection_of(parsed),
+    )
     code = summary.exit_code(reasons, result)
     if result.problem is not None:
         say(*str(result.problem).split("\n"), to=sys.stderr)
@@ -291,7 +297,7 @@ def _report_rehearsal(parsed: argparse.Namespace, result: Result, read: _Read, p
     command = common.command_of(parsed)
     reasons = summary.by_urgency(
         [
-            *summary.exit_reasons(result, command, can_resolve=False),
+            *summary.exit_reasons(result, command, can_resolve=False, selection=asking.selection_of(parsed)),
             *rehearsal_summary.standing_reasons(read.stages, command),
         ]
     )

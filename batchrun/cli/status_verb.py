@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import os
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,17 +65,24 @@ async def open_to_look(path: Path, clock: Clock, *, preview: bool) -> Queue:
 
 
 def batches_of(views: Sequence[B], manifests: Sequence[Path], queue: Queue) -> list[B]:
-    """The batches that were last read from these manifests.
+    """The batches that were last read from these manifests; what was not read yet beside others is said.
 
     Raises:
-        QueueError: the queue knows none of them.
+        QueueError: the queue knows none of them, or one is not there either: it is mistyped.
     """
-    wanted = {path.resolve() for path in manifests}
-    found = [view for view in views if queue.real_path(view.manifest) in wanted]
-    if not found:
-        names = [common.shown_path(path) for path in manifests]
+    known = {queue.real_path(view.manifest) for view in views}
+    new = [path for path in manifests if common.real_path(path) not in known]
+    names = [common.shown_path(path) for path in new]
+    # A new manifest must not end the nightly report of a whole folder; a name that nothing has is no such thing.
+    if lost := [name for path, name in zip(new, names, strict=True) if not os.path.lexists(path)]:
+        raise QueueError(f"there is no {', '.join(lost)}, and the queue knows nothing of it")
+    if len(new) == len(manifests):
         raise QueueError(f"the queue knows nothing of {', '.join(names)} yet; batchrun {shlex.join(names)} reads it")
-    return found
+    unread = [f"the queue knows nothing of {name} yet; batchrun {shlex.quote(name)} reads it" for name in names]
+    if unread:
+        say(*unread, to=sys.stderr)
+    wanted = {common.real_path(path) for path in manifests}
+    return [view for view in views if queue.real_path(view.manifest) in wanted]
 
 
 async def _look(queues: dict[Path, tuple[Path, ...]], clock: Clock, *, preview: bool) -> Standing:

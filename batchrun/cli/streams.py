@@ -14,9 +14,11 @@ class _Patient(io.FileIO):
     """An output that may fail: the work goes on, and its exit status stays true."""
 
     failure: OSError | None = None
+    has_begun = False
 
     def write(self, data: "Buffer", /) -> int:
         """All of it counts as written, also after a failure: half of an output with a hole in it helps nobody."""
+        self.has_begun = True
         if self.failure is None:
             try:
                 return self._write(data)
@@ -42,10 +44,22 @@ def prepare() -> None:
 
 def lost_output() -> OSError | None:
     """Why standard output could not be written. Whoever has read enough, as `head` does, has lost nothing."""
+    raw = _output()
+    failure = raw.failure if raw is not None else None
+    return None if isinstance(failure, BrokenPipeError) else failure
+
+
+def has_output() -> bool:
+    """Whether anything stands on standard output: of `--json` the one object, or the beginning of it."""
+    raw = _output()
+    return raw is not None and raw.has_begun
+
+
+def _output() -> _Patient | None:
+    """Standard output with all that was printed, where `prepare` has made it."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = raw.failure if isinstance(raw, _Patient) else None
-    return None if isinstance(failure, BrokenPipeError) else failure
+    return raw if isinstance(raw, _Patient) else None
 
 
 def _open_if_closed(number: int) -> None:

@@ -11,10 +11,10 @@ from batchrun.cli import common
 from batchrun.cli.status_verb import batches_of, open_to_look
 from batchrun.cli.terminal import json_text, say
 from batchrun.clock import SystemClock
-from batchrun.errors import UsageError
+from batchrun.errors import ExitCode, UsageError
 from batchrun.queue.store import Queue
 from batchrun.queue.views import BatchName, JobView
-from batchrun.queue.wishes import Granted, JobName, Verb
+from batchrun.queue.wishes import Answer, Granted, JobName, Verb
 
 Wanted = Callable[[JobView], bool]
 _SHOWN = 20
@@ -39,7 +39,9 @@ def carry_out(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> int:
         print(json_text(_json(verb, granted)))
     else:
         say(*_lines(parsed, granted))
-    return 0
+    # The next command of a script, `redo … && batchrun …`, counts on the jobs that were named; of "all" none is missing.
+    lacking = parsed.ids and not all(one.as_asked for one in granted)
+    return int(ExitCode.SOME_FAILED if lacking else ExitCode.DONE)
 
 
 async def _grant(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> list[Granted]:
@@ -47,8 +49,11 @@ async def _grant(parsed: argparse.Namespace, verb: Verb, wanted: Wanted) -> list
     queue = await open_to_look(path, SystemClock(), preview=parsed.preview)
     try:
         batches = batches_of(await queue.batches(), [parsed.manifest], queue)
-        chosen = await (_named if parsed.ids else _wanted)(queue, batches, parsed, wanted)
-        return await queue.grant(verb, chosen)
+        if not parsed.ids:
+            return await queue.grant(verb, await _wanted(queue, batches, parsed, wanted))
+        named = await _named(queue, batches, parsed)
+        chosen = [(batch.batch_id, job.key) for batch, job in named if _has_tag(job, parsed.tag)]
+        return [*await queue.grant(verb, chosen), *_untagged(named, parsed.tag)]
     finally:
         await queue.close()
 
@@ -65,8 +70,10 @@ async def _wanted(
     ]
 
 
-async def _named(queue: Queue, batches: Sequence[BatchName], parsed: argparse.Namespace, _: Wanted) -> list[JobName]:
-    """Batch id and key of the jobs that were named, in that order: `ID`, or `BATCH/ID` where two batches have it.
+async def _named(
+    queue: Queue, batches: Sequence[BatchName], parsed: argparse.Namespace
+) -> list[tuple[BatchName, JobView]]:
+    """The jobs that were named, in that order: `ID`, or `BATCH/ID` where two batches have it.
 
     Raises:
         UsageError: a name that no job has, or two.
@@ -86,7 +93,13 @@ async def _named(queue: Queue, batches: Sequence[BatchName], parsed: argparse.Na
         if len(jobs) > 1:
             names = " and ".join(f"{batch.name}/{job.key}" for batch, job in jobs)
             raise UsageError(f"{name!r} stands for {names}: name one of them so; nothing was changed")
-    return [(batch.batch_id, job.key) for ((batch, job),) in found.values() if _has_tag(job, parsed.tag)]
+    return [one for (one,) in found.values()]
+
+
+def _untagged(named: Sequence[tuple[BatchName, JobView]], tags: Sequence[str] | None) -> list[Granted]:
+    """What is said of jobs that were named and have none of the tags."""
+    text = f"has no tag {' or '.join(tags or ())}"
+    return [Granted(batch.name, job.key, Answer.REFUSED, text) for batch, job in named if not _has_tag(job, tags)]
 
 
 def _has_tag(job: JobView, tags: Sequence[str] | None) -> bool:
@@ -95,7 +108,8 @@ def _has_tag(job: JobView, tags: Sequence[str] | None) -> bool:
 
 def _lines(parsed: argparse.Namespace, granted: Sequence[Granted]) -> list[str]:
     changed = [one for one in granted if one.changed]
-    lines = [f"{one.batch}/{one.key}: {one.text}" for one in granted[:_SHOWN]]
+    first = sorted(granted, key=lambda one: one.as_asked)[:_SHOWN]  # before all, what is not as it was asked to be
+    lines = [f"{one.batch}/{one.key}: {one.text}" for one in first]
     if len(granted) > _SHOWN:
         lines.append(f"… and {len(granted) - _SHOWN} more")
     if not changed:
@@ -104,5 +118,8 @@ def _lines(parsed: argparse.Namespace, granted: Sequence[Granted]) -> list[str]:
 
 
 def _json(verb: Verb, granted: Sequence[Granted]) -> dict[str, object]:
-    jobs = [{"batch": one.batch, "id": one.key, "changed": one.changed, "message": one.text} for one in granted]
+    jobs = [
+        {"batch": one.batch, "id": one.key, "changed": one.changed, "as_asked": one.as_asked, "message": one.text}
+        for one in granted
+    ]
     return {"schema_version": SCHEMA_VERSION, "verb": verb, "jobs": jobs}

@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -18,7 +19,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from batchrun import __version__
-from batchrun.files import open_regular
+from batchrun.files import begins_as
 from batchrun.queue.clips import ClipView
 from batchrun.queue.states import JobState
 from batchrun.report.advice import advice_on
@@ -27,7 +28,7 @@ from batchrun.report.statement import LABELS, Statement, Sums, by_day, sums
 
 GENERATOR = "batchrun report"
 """By this word in its head a page is known to be ours, and may be replaced."""
-_HEAD_BYTES = 4096
+_HEAD = re.compile(rf'.*name="generator" content="{GENERATOR}'.encode(), re.DOTALL)
 _DATA = "$data"
 
 
@@ -69,11 +70,7 @@ class Head:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is a page that this module wrote; what cannot be read is not. Blocks."""
-    try:
-        with open_regular(path) as file:
-            return f'name="generator" content="{GENERATOR}'.encode() in file.read(_HEAD_BYTES)
-    except OSError:
-        return False
+    return begins_as(path, _HEAD)
 
 
 def script_json(value: object) -> str:

@@ -3,6 +3,7 @@
 Every attempt is in exactly one line, so a statement's sums are the ledger's, to the micro-dollar.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ LABELS: dict[MoneyOutcome, str] = {
     MoneyOutcome.NOTHING_CREATED: "Refused or not sent, free",
 }
 """In the order in which they are shown."""
+HEAD = re.compile(rb"(batch|campaign) [^\n]*  number +held +cost\n")
+"""By how it begins a file is known to be statements, and may be replaced."""
 
 
 @dataclass(frozen=True, slots=True)

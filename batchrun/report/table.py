@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TextIO
 
@@ -46,6 +47,9 @@ COLUMNS = (
     "batch", "id", "state", "file", "sha256", "size_bytes", "duration_s", "width_px", "height_px", "fps", "cost_usd",
     "held_usd", "prediction_id", "attempts", "warnings", "kind", "message", "tags", "prompt",
 )  # fmt: skip
+CSV_HEAD = re.compile(",".join(COLUMNS[:5]).encode())
+JSON_HEAD = re.compile(rb'\{"schema_version": \d+, "statements": \[')
+"""By how it begins a file is known to be such a table, and may be replaced; also one of a version with other columns."""
 
 
 async def write_csv(out: TextIO, clips: AsyncIterator[ClipView]) -> None:

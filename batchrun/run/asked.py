@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 
 from batchrun.clock import rfc3339
 from batchrun.errors import UsageError
-from batchrun.manifest.jobs import JobSpec, Limits
+from batchrun.manifest.jobs import JobSpec, Limits, SkippedRows
 from batchrun.manifest.spool import chunks
 from batchrun.plan import BUYS, Plan, Planned, Reason, Selection, select
 from batchrun.queue.leases import ClaimScope
@@ -91,6 +92,20 @@ def lost_of(plans: Mapping[str, Plan], asked: Asked) -> Lost:
             count += len(keys)
             first += [(name, key) for key in keys[: MAX_NOT_FINE - len(first)]]
     return Lost(count, first)
+
+
+def skipped_of(skipped: Iterable[SkippedRows], selection: Selection) -> int:
+    """How many of the rows that were left out are asked for.
+
+    Of some jobs, those that `--only` names by an id that could be read; of the others nobody knows the tags. `--limit` is
+    no choice of rows: all of them are asked for, some nights later.
+    """
+    if not (selection.only or selection.tags):
+        return sum(rows.count for rows in skipped)
+    if selection.tags:
+        return 0
+    problems = {(one.file, one.line): one.job for rows in skipped for one in rows.problems if one.job}
+    return sum(any(fnmatchcase(key, pattern) for pattern in selection.only) for key in problems.values())
 
 
 async def open_in_turn(

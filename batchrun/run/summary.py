@@ -10,10 +10,11 @@ from batchrun import SCHEMA_VERSION
 from batchrun.errors import URGENCY, ExitCode, most_urgent
 from batchrun.manifest.jobs import SkippedRows
 from batchrun.money import decimal_usd, format_usd
-from batchrun.plan import Reason
+from batchrun.plan import Reason, Selection
 from batchrun.queue.records import Balance, LateCharge
 from batchrun.queue.states import COLLECTABLE, NEEDS_PERSON, JobState
 from batchrun.queue.views import BatchView
+from batchrun.run.asked import skipped_of
 from batchrun.run.clip_notes import warning_lines, warnings_json
 from batchrun.run.pool import Capped
 from batchrun.run.problems import OUTPUT_LOST, PERSON_KINDS, SHOWN, problem_lines, problems_json
@@ -23,6 +24,7 @@ from batchrun.run.tools import Ending
 from batchrun.run.unexpected import UNEXPECTED
 
 _NOT_AGREED = "rerun_not_agreed"
+_EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class ExitReason:
     """What a person does before that."""
 
 
-def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve: bool = True) -> list[ExitReason]:
+def exit_reasons(
+    result: Result, command: str, *, options: str = "", can_resolve: bool = True, selection: Selection = _EVERYTHING
+) -> list[ExitReason]:
     """Every exit code that applies, the most urgent first.
 
     Args:
@@ -45,6 +49,7 @@ def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve
         command: what names the same queue again on a command line.
         options: what a further run is bounded by, such as ` --max-spend 5`.
         can_resolve: whether that is one manifest of paid clips, which is what `resolve` takes.
+        selection: of which jobs the codes speak.
     """
     again = f"batchrun {command}{options}"
     found: list[ExitReason] = []
@@ -62,7 +67,7 @@ def exit_reasons(result: Result, command: str, *, options: str = "", can_resolve
         found.append(
             ExitReason(_code_of_problem(result), "stopped_by_error", 1, again, f"see to the error, then {again}")
         )
-    if skipped := sum(rows.count for rows in result.skipped.values()):
+    if skipped := skipped_of(result.skipped.values(), selection):
         advice = f"correct the rows that are listed, then {again}"
         found.append(ExitReason(ExitCode.SOME_FAILED, "skipped_rows", skipped, again, advice))
     if result.late:

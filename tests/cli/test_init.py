@@ -33,6 +33,17 @@ def test_a_folder_becomes_a_manifest_that_validates(tmp_path: Path, capsys: Capt
     assert batch.caps.budget_usd_micros == 500_000
 
 
+def test_json_of_init_is_one_object(tmp_path: Path, capsys: Capture) -> None:
+    for name in ("mug.png", "a b?.png"):
+        make_picture(tmp_path / "shop" / name)
+    assert main(["init", str(tmp_path / "shop"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema_version"], found["file"]) == (1, str(tmp_path / "shop.yaml"))
+    assert [one.partition(":")[0] for one in found["left_out"]] == ["a b?.png"]
+    assert main(["init", str(tmp_path / "shop"), "--json"]) == ExitCode.USAGE
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
 @pytest.mark.parametrize(
     ("head", "rows"),
     [

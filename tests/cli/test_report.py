@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -69,17 +70,52 @@ async def test_a_page_without_a_single_clip(shop: Shop) -> None:
     assert (found["state"], found["kind"], found["held"]) == ("failed", "moderation", 250_000)
 
 
+async def test_a_folder_whose_disk_is_not_mounted_is_not_made_anew(shop: Shop) -> None:
+    """The next run would take it for the disk's own, and fetch every clip again."""
+    await made(shop.add("a"))
+    (shop.folder / "videos").rename(shop.folder / "unmounted")
+    done = run("report", str(shop.manifest))
+    assert (done.returncode, (shop.folder / "videos").exists()) == (2, False)
+    assert "is gone, and 1 finished clips were in it" in done.stderr
+    assert run("report", str(shop.manifest), "-o", str(shop.folder / "page.html")).returncode == 0
+
+
 async def test_a_foreign_file_stays(shop: Shop) -> None:
     await made(shop.add("a"))
     page = shop.folder / "videos" / "shop" / "report.html"
     page.write_text("<p>the client's own page</p>")
     done = run("report", str(shop.manifest))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{page} exists and is no report; move it away, or name another file with -o" in done.stderr
+    assert f"{page} exists and is no report of this kind; move it away, or name another file with -o" in done.stderr
     assert page.read_text() == "<p>the client's own page</p>"
     elsewhere = shop.folder / "new" / "gallery.html"
     assert run("report", str(shop.manifest), "-o", str(elsewhere)).returncode == 0
     assert data_of(elsewhere)["clips"][0]["video"] == "../videos/shop/a.mp4"
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--statement"])
+async def test_a_table_replaces_none_but_its_own_kind(shop: Shop, form: str) -> None:
+    await made(shop.add("a"))
+    products = shop.folder / "products.csv"
+    products.write_text("batch,id,state,title\n")
+    other = shop.folder / "other"
+    assert (
+        run("report", str(shop.manifest), "--csv" if form == "--json" else "--json", "-o", str(other)).returncode == 0
+    )
+    os.mkfifo(shop.folder / "pipe")
+    for foreign in (products, shop.manifest, shop.queue_path, other, shop.folder / "pipe"):
+        before = foreign.stat()
+        done = run("report", str(shop.manifest), form, "-o", str(foreign))
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert f"{foreign} exists and is no report of this kind; move it away, or name another" in done.stderr
+        assert (foreign.stat().st_ino, foreign.stat().st_size) == (before.st_ino, before.st_size)
+    own = shop.folder / "own"
+    for _ in range(2):
+        assert run("report", str(shop.manifest), form, "-o", str(own)).returncode == 0
+        whole = own.read_bytes()
+        own.write_bytes(whole + b"to be replaced")
+    assert run("report", str(shop.manifest), form, "-o", str(own)).returncode == 0
+    assert own.read_bytes() == whole
 
 
 async def test_tables_on_standard_output_and_in_files(shop: Shop) -> None:
@@ -102,6 +138,9 @@ async def test_tables_on_standard_output_and_in_files(shop: Shop) -> None:
         "table.csv\n",
         text.replace("\r\n", "\n"),
     )
+    done = run("report", str(shop.manifest), "--json", "-o", "table.json", cwd=shop.folder)
+    assert json.loads(done.stdout) == {"schema_version": 1, "file": str(shop.folder / "table.json")}
+    assert json.loads((shop.folder / "table.json").read_text("utf-8")) == found
     done = run("report", str(shop.manifest), "--statement")
     assert done.stdout.splitlines()[1].split() == ["Clips", "delivered", "2", "$0.50"]
 
@@ -120,6 +159,34 @@ async def test_several_manifests_and_their_queues(shop: Shop, tmp_path: Path) ->
     assert {clip["video"] for clip in data_of(tmp_path / "report.html")["clips"]} == {
         "shop/videos/shop/a.mp4", "other/videos/shop/b.mp4", "other/videos/shop/c.mp4"
     }  # fmt: skip
+
+
+async def test_folders_that_are_links_keep_their_names_in_the_page(shop: Shop, tmp_path: Path) -> None:
+    """`videos` leads to a larger disk; beside it the folder of one batch does, and a page is asked for by way of a link."""
+    big, small = tmp_path / "mnt" / "big" / "disk", tmp_path / "mnt" / "small"
+    big.mkdir(parents=True)
+    small.mkdir()
+    (shop.folder / "videos").symlink_to(big)
+    (big / "other").symlink_to(small)
+    (tmp_path / "way").symlink_to(shop.folder)
+    other = shop.add("a").folder / "other.yaml"
+    other.write_text(shop.manifest.read_text().replace("It turns", "It glows"))
+    async with emulated() as emulator:
+        await run_process(shop, emulator, str(other))
+    assert (small / "a.mp4").exists()
+    for words, page, clips, picture in (
+        (["shop.yaml"], "videos/shop/report.html", ["a.mp4"], "../../pics/a.png"),
+        (["shop.yaml", "other.yaml"], "videos/report.html", ["other/a.mp4", "shop/a.mp4"], "../pics/a.png"),
+        (["other.yaml", "-o", "videos/other"], "videos/other/report.html", ["a.mp4"], "../../pics/a.png"),
+        (["shop.yaml", "-o", "../way/page.html"], "page.html", ["videos/shop/a.mp4"], "pics/a.png"),
+        (["shop.yaml", "-o", str(tmp_path / "way" / "page.html")], "page.html", ["videos/shop/a.mp4"], "pics/a.png"),
+    ):  # fmt: skip
+        assert run("report", *words, cwd=shop.folder).stdout == f"{page}\n"
+        found = data_of(shop.folder / page)["clips"]
+        assert ([clip["video"] for clip in found], found[0]["picture"]) == (clips, picture)
+    (shop.folder / "linked.html").symlink_to(shop.folder / "page.html")
+    assert run("report", "shop.yaml", "-o", "linked.html", cwd=shop.folder).stdout == "page.html\n"
+    assert (shop.folder / "linked.html").is_symlink()
 
 
 def test_previews_have_their_own_page_and_the_run_names_it(shop: Shop) -> None:
@@ -164,6 +231,9 @@ async def test_a_reader_that_has_enough_is_no_error(shop: Shop) -> None:
 
 async def test_a_file_that_cannot_be_written_is_named(shop: Shop) -> None:
     await made(shop.add("a"))
-    done = run("report", str(shop.manifest), "-o", "/proc/nowhere/report.html")
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "/proc/nowhere/report.html cannot be written" in done.stderr
+    (shop.folder / "loop").symlink_to("loop")
+    for form in ([], ["--csv"]):
+        for name in ("/proc/nowhere/report.html", str(shop.folder / ("n" * 300)), str(shop.folder / "loop" / "page")):
+            done = run("report", str(shop.manifest), *form, "-o", name)
+            assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+            assert f"{name} cannot be written" in done.stderr

@@ -65,6 +65,30 @@ async def test_a_damaged_queue_is_named_with_what_to_do(shop: Shop, capsys: pyte
     assert "put a copy of it back that was made before" in said
 
 
+@pytest.mark.parametrize("verb", ["status", "list", "report"])
+async def test_manifests_that_the_queue_does_not_know(
+    shop: Shop, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """A new one beside others is said, and must not end their nightly report; a name that nothing has is mistyped."""
+    shop.add("a")
+    new, typo = shop.folder / "new.yaml", shop.folder / "shpo.yaml"
+    async with emulated() as emulator:
+        await run_shop(shop, emulator)
+    new.write_text(shop.manifest.read_text())
+    for names, code, words in (
+        ([shop.manifest, new], 0, f"the queue knows nothing of {new} yet; batchrun {new} reads it\n"),
+        ([shop.manifest, typo, new], 2, f"there is no {typo}, and the queue knows nothing of it\n"),
+        ([new], 2, f"the queue knows nothing of {new} yet; batchrun {new} reads it\n"),
+        ([shop.manifest], 0, ""),
+    ):
+        capsys.readouterr()
+        assert await asyncio.to_thread(main, [verb, *map(str, names)]) == code
+        said = capsys.readouterr()
+        assert (said.err, bool(said.out)) == (words, code == 0)
+    shop.manifest.unlink()
+    assert await asyncio.to_thread(main, [verb, str(shop.manifest)]) == 0
+
+
 async def test_what_left_the_manifest_is_counted(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.add("a").add("b")
     async with emulated() as emulator:

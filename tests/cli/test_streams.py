@@ -1,13 +1,14 @@
 """Standard streams as a script may leave them: closed, on a full disk. The exit status stays true."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Shop
+from tests.conftest import Shop, make_picture
 
 FULL = "standard output cannot be written: No space left on device\n"
 
@@ -124,3 +125,44 @@ def test_an_exit_status_that_tells_of_something_else_stays_on_a_full_disk(folder
 )
 def test_both_streams_on_a_full_disk(folder: Path, words: str, code: int) -> None:
     assert shell(f"batchrun {words} >/dev/full 2>&1", folder).returncode == code
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `shop.yaml` has more jobs than a report reads at once, and than a pipe and SQLite's cache hold."""
+    shop = Shop(tmp_path_factory.mktemp("shop"), limits="{budget: 1}")
+    make_picture(shop.folder / "a.png")
+    texts = "".join(f"j{number:04},{number} {'turns ' * 300}\n" for number in range(1500))
+    (shop.folder / "rows.csv").write_text(f"sku,text\n{texts}")
+    shop.rows.append('  - {from: rows.csv, id: "{sku}", image: a.png, prompt: "{text}"}')
+    shop.write()
+    done = shell("batchrun shop.yaml --preview --limit 1", shop.folder)
+    assert done.returncode == 0, done.stderr
+    return shop.folder
+
+
+@pytest.mark.parametrize(
+    ("words", "trouble", "code"),
+    [("plan shop.yaml --preview", "Ctrl-C", 130), ("report shop.yaml --preview", "Ctrl-C", 130),
+     ("report shop.yaml --preview", "a broken queue", 1)],
+)  # fmt: skip
+def test_no_second_object_behind_one_that_has_begun(long: Path, words: str, trouble: str, code: int) -> None:
+    queue = long / ".batchrun" / "preview.db"
+    whole = queue.read_bytes()
+    with subprocess.Popen(
+        [sys.executable, "-m", "batchrun", *words.split(), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=long,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        first = os.read(process.stdout.fileno(), 1)  # from now on it writes, and waits for us to read
+        if trouble == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            os.truncate(queue, 4096)
+        rest, err = process.communicate()
+    queue.write_bytes(whole)
+    text, said = (first + rest).decode(), err.decode()
+    assert (process.returncode, "Traceback" in said) == (code, False), said
+    assert (text[0], text.count('"schema_version"'), '"error"' in text) == ("{", 1, False), text[-500:]
+    assert ("the queue" in said) is (trouble != "Ctrl-C")

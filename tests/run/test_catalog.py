@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from batchrun.cli.main import main
+from batchrun.errors import Problem
+from batchrun.manifest.jobs import SkippedRows
+from batchrun.plan import Selection
+from batchrun.run.asked import skipped_of
 from tests.conftest import Shop, emulated, make_picture, run_shop
 from tests.run.test_kill import run_process
 
@@ -104,6 +108,32 @@ async def test_bad_rows_may_be_left_out_and_end_with_3(catalog: Catalog) -> None
         catalog.export()
         code, result, _ = await run_process(catalog.shop, emulator)
         assert (code, result["submitted"], result["skipped_rows"]) == (0, 2, 0)
+
+
+async def test_a_selection_ends_with_3_for_no_row_that_it_did_not_ask_for(catalog: Catalog) -> None:
+    catalog.rows[1]["title"] = ""
+    catalog.export()
+    catalog.shop.head = "on_invalid: skip"
+    catalog.shop.limits = "{budget: 100}"
+    catalog.shop.write()
+    async with emulated() as emulator:
+        for words, wanted in (
+            (["--only", "sku-0"], 0), (["--limit", "1"], 3), (["--only", "sku-*"], 3), (["--only", "nothing-*"], 2),
+        ):  # fmt: skip
+            code, result, _ = await run_process(catalog.shop, emulator, *words, "--preview", "--no-render")
+            assert (code, result["exit_code"]) == (wanted, wanted)
+            assert wanted == 2 or [one["job"] for one in result["skipped"]] == ["sku-1"]  # type: ignore[attr-defined]  # read from JSON
+
+
+def test_which_rows_that_were_left_out_are_asked_for() -> None:
+    found = [Problem("a.csv", line, 0, "", "is wrong", key) for line, key in ((3, "a"), (3, "a"), (4, "b"), (5, ""))]
+    skipped = [SkippedRows(3, tuple(found)), SkippedRows()]
+    assert skipped_of(skipped, Selection()) == 3
+    assert skipped_of(skipped, Selection(only=("*",))) == 2
+    assert skipped_of(skipped, Selection(only=("a", "c"))) == 1
+    assert skipped_of(skipped, Selection(only=("a",), tags=("new",))) == 0
+    assert skipped_of(skipped, Selection(tags=("new",))) == 0
+    assert skipped_of(skipped, Selection(limit=9)) == 3
 
 
 async def test_the_summary_names_the_rows_that_were_left_out(

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from batchrun.emulator.faults import Fault
 from batchrun.emulator.latency import Latency
 from batchrun.errors import ExitCode, ManifestError, UsageError
@@ -11,6 +13,7 @@ from batchrun.run.events import Event, Kind
 from batchrun.run.terms import Result, merged
 from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_doubts import change
+from tests.run.test_kill import run_process
 from tests.run.test_session import code_of, counts
 
 DAY_MS = 86_400_000
@@ -108,3 +111,19 @@ async def test_other_budgets_are_no_hang_for_a_run_that_waits_for_its_canary(sho
             {"done": 3, "total": 3},
             2,
         )
+
+
+@pytest.mark.parametrize("words", [[], ["--preview", "--no-render", "--speed", "1000"]])
+async def test_json_says_the_exit_code_of_the_process(shop: Shop, words: list[str]) -> None:
+    """Something was bought from one queue, and the manifest of the other cannot be read: 3, for 2 says that nothing was spent."""
+    if words:
+        shop.limits = "{budget: 100}"
+    shop.add("a")
+    typo = shop.folder / "b" / "typo.yaml"
+    typo.parent.mkdir()
+    typo.write_text("version: 1\njobbs: []\n")
+    async with emulated() as emulator:
+        code, found, _ = await run_process(shop, emulator, str(typo), *words)
+    assert (code, found["exit_code"], found["done"]) == (3, 3, 1)
+    assert "jobbs" in str(found["error"])
+    assert found["problems"]

@@ -11,6 +11,7 @@ import pytest
 from batchrun.cli.main import main
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
+from batchrun.plan import Selection
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from tests.conftest import Shop, Watcher, emulated, run_shop
@@ -20,8 +21,10 @@ from tests.run.test_session import code_of, counts
 async def ask(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[bool, str]]:
     """One verb; what became of each job."""
     capsys.readouterr()
-    assert await asyncio.to_thread(main, [*words, "--json"]) == 0
-    return {job["id"]: (job["changed"], job["message"]) for job in json.loads(capsys.readouterr().out)["jobs"]}
+    code = await asyncio.to_thread(main, [*words, "--json"])
+    jobs = json.loads(capsys.readouterr().out)["jobs"]
+    assert code == (ExitCode.DONE if all(job["as_asked"] for job in jobs) else ExitCode.SOME_FAILED)
+    return {job["id"]: (job["changed"], job["message"]) for job in jobs}
 
 
 async def test_retry_allows_failed_jobs_another_attempt_and_nothing_else(
@@ -44,7 +47,7 @@ async def test_retry_allows_failed_jobs_another_attempt_and_nothing_else(
         assert await ask(capsys, "retry", manifest) == {"bad": (True, "will be tried again")}
         assert await ask(capsys, "retry", manifest) == {}
         assert await ask(capsys, "retry", manifest, "bad", "worse") == {
-            "bad": (False, "is queued: only failed and cancelled jobs are tried again"),
+            "bad": (False, "is waiting to be bought already"),
             "worse": (False, "is rejected: only failed and cancelled jobs are tried again"),
         }
         result = await run_shop(shop, emulator)
@@ -89,6 +92,34 @@ async def test_redo_buys_one_new_take_however_often_it_is_typed(shop: Shop, caps
             "a": (True, "take 3 will be bought"),
             "b": (True, "take 2 will be bought"),
         }
+
+
+async def test_a_script_goes_on_only_when_every_named_job_is_as_it_was_asked(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add("done", more=", tags: [kitchen]").add("gone").add("waits")
+    manifest = str(shop.manifest)
+    async with emulated() as emulator:
+        await run_shop(shop, emulator, selection=Selection(only=("done", "gone")))
+        shop.rows.pop(1)
+        await run_shop(shop.write(), emulator, max_spend_usd_micros=0)
+
+    async def code(*words: str) -> int:
+        return await asyncio.to_thread(main, words)
+
+    assert await code("retry", manifest, "done") == await code("cancel", manifest, "done") == ExitCode.SOME_FAILED
+    assert await code("redo", manifest, "gone") == ExitCode.SOME_FAILED
+    assert await code("retry", manifest) == await code("retry", manifest, "--tag", "kitchen") == ExitCode.DONE
+    assert await code("retry", manifest, "waits") == await code("redo", manifest, "waits") == ExitCode.DONE
+    for verb in ("cancel", "retry"):
+        assert await code(verb, manifest, "waits") == await code(verb, manifest, "waits") == ExitCode.DONE
+    capsys.readouterr()
+    assert await code("redo", manifest, "done", "waits", "--tag", "bakery", "--tag", "new") == ExitCode.SOME_FAILED
+    lacks = "has no tag bakery or new"
+    assert capsys.readouterr().out == f"shop/done: {lacks}\nshop/waits: {lacks}\nnothing was changed\n"
+    assert await code("redo", manifest, "done", "gone") == ExitCode.SOME_FAILED
+    assert "shop/done: take 2 will be bought" in capsys.readouterr().out  # what can be done is done
+    assert await code("redo", manifest, "done") == await code("redo", manifest, "done") == ExitCode.DONE
 
 
 async def test_redo_of_what_is_in_flight_changes_nothing(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
