@@ -92,7 +92,8 @@ async def _write_page(parsed: argparse.Namespace, sources: Sequence[Source], clo
 def _check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
     """Whatever else stands under the name stays: nobody can have it back. Raises UsageError."""
     # pathlib would raise here where a name is too long or a folder closed, and writing says it better.
-    if os.path.exists(path) and not is_ours(path):  # noqa: PTH110
+    is_blank = os.path.isfile(path) and not os.path.getsize(path)  # noqa: PTH113, PTH202  # as `mktemp` makes it
+    if os.path.exists(path) and not (is_blank or is_ours(path)):  # noqa: PTH110
         raise UsageError(f"{path} exists and is no report of this kind; move it away, or name another file with -o")
 
 

@@ -110,6 +110,7 @@ async def test_a_table_replaces_none_but_its_own_kind(shop: Shop, form: str) -> 
         assert f"{foreign} exists and is no report of this kind; move it away, or name another" in done.stderr
         assert (foreign.stat().st_ino, foreign.stat().st_size) == (before.st_ino, before.st_size)
     own = shop.folder / "own"
+    own.touch()  # as `mktemp` does
     for _ in range(2):
         assert run("report", str(shop.manifest), form, "-o", str(own)).returncode == 0
         whole = own.read_bytes()
