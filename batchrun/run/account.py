@@ -7,6 +7,7 @@ from batchrun.provider.client import Client
 from batchrun.provider.outcome import NotAllowedError, NotFoundError, ProviderError
 from batchrun.queue.records import Identity
 from batchrun.queue.store import Queue
+from batchrun.run.events import Event, Kind, Observer
 from batchrun.run.evidence import OLDEST_MS
 from batchrun.run.halts import Halt, HaltKind, halt_of_error
 
@@ -14,9 +15,13 @@ _FRESH_MS = 5 * 60_000
 """A prediction may be answered with 404 for so long after its submit."""
 _ASKED = 3
 _LOOKS = 10
+_NOT_YET = (
+    "this key sees none of the predictions that the queue has just bought; looking again for up to "
+    f"{_FRESH_MS // 60_000} minutes, because the provider may be late"
+)
 
 
-async def other_account(queue: Queue, client: Client, clock: Clock) -> Halt | None:
+async def other_account(queue: Queue, client: Client, clock: Clock, observer: Observer) -> Halt | None:
     """A halt when no recent prediction of the queue is visible to this key at all; None when one is, or nobody knows."""
     since_ms, until_ms = clock.now_ms() - OLDEST_MS, clock.now_ms()
     recent = await queue.doubts.recent_predictions(since_ms, until_ms, _ASKED)
@@ -32,6 +37,7 @@ async def other_account(queue: Queue, client: Client, clock: Clock) -> Halt | No
         except ProviderError:
             return None  # the ordinary way finds out what is wrong
         if fresh:
+            observer(Event(Kind.WAITING, detail=_NOT_YET))
             await clock.sleep(_FRESH_MS / 1000 / _LOOKS)
     return Halt(HaltKind.OTHER_ACCOUNT, _message(recent, queue.identity))
 

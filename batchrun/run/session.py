@@ -135,7 +135,7 @@ class Session:
     async def _is_our_account(self, queue: Queue, client: Client, result: Result) -> bool:
         """Before anything is concluded from what this key sees, or bought with it."""
         if self._options.kind == "paid":
-            halt = await self._stop.before(other_account(queue, client, self._clock))
+            halt = await self._stop.before(other_account(queue, client, self._clock, self._observer))
             if halt is not None:
                 result.halts[halt.kind] = halt
         return not (result.halts or self._stop.drain.is_set())

@@ -69,9 +69,9 @@ async def test_an_empty_page_before_the_end_proves_nothing_absent(more: Mapping[
     client = Client(Pages(100, more), SystemClock())  # type: ignore[arg-type]  # only what is asked of it
     _, unreadable = await Sweeper(None, client, SystemClock())._read("m", 0, 10**13)  # type: ignore[arg-type]  # only what is asked of it
     assert unreadable == 2
-    with pytest.raises(TryLaterError, match="an empty page before the end"):
-        await client.charged_since(0, "m")
-    assert len(await client.billing(["any"])) == 150  # what was shown counts
+    for asked in (client.charged_since(0, "m"), client.billing(["any"])):
+        with pytest.raises(TryLaterError, match="an empty page before the end"):
+            await asked
 
 
 def test_a_witness_is_later_at_the_provider_not_by_a_clock_that_has_stepped() -> None:

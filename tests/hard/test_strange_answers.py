@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from batchrun.run import summary
 from batchrun.run.events import Kind
+from batchrun.run.problems import problem_lines
 from batchrun.run.stop import Stop
 from batchrun.run.summary import exit_code, exit_reasons
 from batchrun.run.terms import Result
@@ -142,7 +142,7 @@ async def test_a_key_that_is_echoed_in_any_writing_is_not_kept(shop: Shop, body:
 
     async with emulated() as emulator, tampered(emulator, tamper) as between:
         result = await run_shop(shop, between, watcher=watcher, stop=stop)
-    said = [str(event) for event in watcher.events] + summary.problem_lines(result.batches)
+    said = [str(event) for event in watcher.events] + problem_lines(result.batches)
     assert "400" in str(said)
     kept = b"".join(path.read_bytes() for path in shop.queue_path.parent.rglob("*") if path.is_file())
     for part in (KEY, KEY[:8], escaped(KEY), " ".join(KEY), "\\u0077"):

@@ -15,6 +15,7 @@ from batchrun.queue.views import JobView
 from batchrun.run import summary
 from batchrun.run.clip_notes import warning_lines
 from batchrun.run.events import Event, Kind
+from batchrun.run.problems import problems_of
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from batchrun.run.tools import Decoders
@@ -102,7 +103,7 @@ async def test_a_disk_that_gives_back_other_bytes_is_no_broken_clip(shop: Shop) 
     watcher.on[Kind.DOWNLOADED] = forget
     async with emulated() as emulator:
         result = await run_shop(shop, emulator, watcher=watcher)
-        (problem,) = summary.problems_of(result.batches)
+        (problem,) = problems_of(result.batches)
         assert (problem.state, problem.kind) == ("downloading", "disk")
         assert "the disk gives back other bytes" in problem.message
         assert code_of(result) == ExitCode.NEEDS_PERSON
@@ -119,7 +120,7 @@ async def test_strict_rejects_keeps_and_does_not_buy_again(shop: Shop) -> None:
         result = await run_shop(shop, emulator, watcher=watcher)
         assert code_of(result) == ExitCode.NEEDS_PERSON
         assert len(watcher.of(Kind.DOWNLOADED)) == 1, "fetching it again does not change it"
-        (problem,) = summary.problems_of(result.batches)
+        (problem,) = problems_of(result.batches)
         assert (problem.state, problem.kind) == ("rejected", "warned_clip")
         (kept,) = (shop.queue_path.parent / "rejected" / "shop").iterdir()
         assert str(kept) in problem.message
@@ -209,7 +210,7 @@ async def test_a_strict_batch_takes_no_copy_that_looks_wrong_and_buys_none_eithe
         other.write_text(shop.manifest.read_text().replace("version: 1", "version: 1\nchecks: strict"))
         for _ in range(2):
             result = await run_shop(shop, emulator, manifests=[other])
-            (problem,) = summary.problems_of(result.batches)
+            (problem,) = problems_of(result.batches)
             assert (code_of(result), problem.kind) == (ExitCode.NEEDS_PERSON, "rejected_twin")
             assert "was bought for shop/a; checks: strict, and the clip looks wrong: flat" in problem.message
         assert not (shop.folder / "videos" / "other").exists() or not any((shop.folder / "videos" / "other").iterdir())

@@ -10,7 +10,7 @@ from batchrun.errors import ExitCode, ManifestError, UsageError
 from batchrun.plan import Selection
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
-from batchrun.run.terms import Result, merged
+from batchrun.run.terms import Lost, Result, merged
 from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_doubts import change
 from tests.run.test_kill import run_process
@@ -77,9 +77,9 @@ async def test_a_manifest_that_goes_bad_after_something_was_bought(shop: Shop) -
 
 def test_one_bad_manifest_hides_no_other_queues_trouble() -> None:
     bad = Result(run_id="", problem=UsageError("bad.yaml: what is this?"))
-    good = Result(run_id="r", bought=3, lost=1)
+    good = Result(run_id="r", bought=3, lost=Lost(1))
     assert code_of(merged([bad, good])) is ExitCode.NEEDS_PERSON
-    assert code_of(merged([bad, Result(run_id="r", lost=1)])) is ExitCode.USAGE
+    assert code_of(merged([bad, Result(run_id="r", lost=Lost(1))])) is ExitCode.USAGE
 
 
 async def test_a_parked_job_with_another_text_is_no_reason_to_read_the_manifest_again(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from batchrun.queue.sqlite import SqliteDatabase
 from batchrun.queue.states import JobState
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
+from batchrun.run.problems import problems_of
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from batchrun.video.check import check_clip
@@ -295,7 +296,7 @@ async def test_one_bad_job_is_one_failed_job(shop: Shop) -> None:
     async with emulated() as emulator:
         result = await run_shop(shop, emulator)
         assert (code_of(result), counts(result)) == (ExitCode.SOME_FAILED, {"done": 1, "failed": 1, "total": 2})
-        (problem,) = summary.problems_of(result.batches)
+        (problem,) = problems_of(result.batches)
         assert (problem.key, problem.kind) == ("bad", "picture_unreachable")
         assert len(emulator.world.submits) == 3  # unreachable pictures are tried twice
         again = await run_shop(shop, emulator)
@@ -317,7 +318,7 @@ async def test_failed_tasks_are_tried_again_as_often_as_their_kind_allows(
     async with emulated({fault: 1.0}) as emulator:
         result = await run_shop(shop, emulator)
         assert code_of(result) is ExitCode.SOME_FAILED
-        assert summary.problems_of(result.batches)[0].kind == kind
+        assert problems_of(result.batches)[0].kind == kind
         assert len(emulator.world.submits) == attempts
         # held until a refund is seen: it counts as spent
         assert result.balance.held_usd_micros == attempts * 250_000

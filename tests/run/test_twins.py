@@ -12,6 +12,7 @@ from batchrun.emulator.server import Emulator
 from batchrun.errors import ExitCode
 from batchrun.run import summary
 from batchrun.run.events import Kind
+from batchrun.run.problems import problem_lines
 from batchrun.run.stop import Stop
 from batchrun.run.terms import Result
 from tests.conftest import Shop, Watcher, emulated, run_shop
@@ -116,7 +117,7 @@ async def test_what_the_provider_no_longer_has_is_left_to_a_person_and_only_redo
             assert (code_of(result), result.bought, len(emulator.world.submits)) == (ExitCode.NEEDS_PERSON, 0, 3)
             assert kinds(result) == ["clip_gone"]
             assert (counts(result)["failed"], counts(result)["total"]) == (2, 3)
-        assert summary.problem_lines(result.batches)[0] == (
+        assert problem_lines(result.batches)[0] == (
             "  summer/a: failed (clip_gone): bought as shop/a, but its file is gone or was changed: put it back, "
             "or buy a new one with `batchrun redo MANIFEST a`"
         )

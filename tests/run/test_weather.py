@@ -19,6 +19,7 @@ from batchrun.queue.store import Queue
 from batchrun.run import summary
 from batchrun.run.events import Event, Kind
 from batchrun.run.halts import HaltKind
+from batchrun.run.problems import problems_of
 from batchrun.run.stop import Stop
 from batchrun.video.check import check_clip
 from tests.conftest import KEY, Shop, Watcher, emulated, run_shop
@@ -160,7 +161,7 @@ async def test_what_is_larger_than_allowed_waits_for_a_person_and_is_not_bought_
     async with emulated() as emulator:
         result = await run_shop(shop, emulator, limits=small)
         assert code_of(result) is ExitCode.NEEDS_PERSON
-        assert "raise limits.max_clip_mb" in str(summary.problems_of(result.batches))
+        assert "raise limits.max_clip_mb" in str(problems_of(result.batches))
         assert code_of(await run_shop(shop, emulator)) is ExitCode.DONE
         assert len(emulator.world.submits) == 1
 

@@ -12,8 +12,8 @@ from batchrun.cli.main import main
 from batchrun.emulator.faults import Fault
 from batchrun.errors import ExitCode
 from batchrun.plan import Selection
-from batchrun.run import summary
 from batchrun.run.events import Event, Kind
+from batchrun.run.problems import problem_lines
 from tests.conftest import Shop, Watcher, emulated, run_shop
 from tests.run.test_session import code_of, counts
 
@@ -290,7 +290,7 @@ async def test_retry_of_what_failed_otherwise_does_not_free_a_clip_that_was_reje
         assert await ask(capsys, "retry", manifest, *words) == {"a": (True, "will be tried again")}
         result = await run_shop(shop, emulator)
         assert (result.bought, len(emulator.world.submits)) == (0, 1)
-        assert "not bought again: the same request failed as shop/b" in summary.problem_lines(result.batches)[0]
+        assert "not bought again: the same request failed as shop/b" in problem_lines(result.batches)[0]
         # now it is that verdict which the job has failed by, and a person names it
         assert await ask(capsys, "retry", manifest) == {}
         assert await ask(capsys, "retry", manifest, "a") == {"a": (True, "will be tried again")}
