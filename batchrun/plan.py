@@ -221,7 +221,7 @@ def _kept(spec: JobSpec, job: KnownJob, reason: Reason) -> Known:
 
 
 def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] = Path.exists) -> None:
-    """The folders of finished clips, with how many are in each, must be there, or have been deleted beside others of them.
+    """The folders of finished clips, with how many are in each, must be there; that of a single clip may have been deleted.
 
     Raises:
         QueueError: one is gone, as when a disk is not mounted.
@@ -230,7 +230,8 @@ def check_folders(finished: Mapping[Path, int], stands: Callable[[Path], bool] =
     if not missing:
         return
     kept = {above for folder in {*finished}.difference(missing) for above in folder.parents}
-    gone = [folder for folder in missing if not _was_deleted(*where_missing(folder, stands), kept)]
+    # Of a folder with one clip nobody can tell whether the clip was deleted or its folder; with several it is gone.
+    gone = [one for one in missing if finished[one] > 1 or not _was_deleted(*where_missing(one, stands), kept)]
     if gone:
         count = sum(finished[folder] for folder in gone)
         more = f" (and {len(gone) - 1:,} more folders)" if len(gone) > 1 else ""

@@ -58,8 +58,8 @@ class _Paged(NamedTuple):
     """One page of a paged answer."""
 
     items: list[Any]
-    withheld: int
-    """1: it is empty, and the provider says that there is more."""
+    withheld: bool
+    """It is empty, and the provider says that there is more."""
 
 
 class Client:
@@ -235,7 +235,7 @@ class Client:
             seen += len(items)
             total, more = _field(answer.data, "total"), _field(answer.data, "has_more")
             withheld = more is True or (isinstance(total, int) and seen < total)
-            yield _Paged(items, withheld=int(withheld and not items))
+            yield _Paged(items, withheld=withheld and not items)
             all_seen = isinstance(total, int) and seen >= total and len(items) < _PAGE_SIZE
             if not items or more is False or (all_seen and more is not True):
                 return

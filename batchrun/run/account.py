@@ -28,7 +28,7 @@ async def other_account(queue: Queue, client: Client, clock: Clock, observer: Ob
     if not recent:
         return None
     fresh = not await queue.doubts.recent_predictions(since_ms, until_ms - _FRESH_MS, 1)
-    for _ in range(_LOOKS if fresh else 1):
+    for looks in range(_LOOKS if fresh else 1):
         try:
             if await _sees_one(client, recent) or await _lists_one(queue, client, clock.now_ms()):
                 return None
@@ -37,7 +37,8 @@ async def other_account(queue: Queue, client: Client, clock: Clock, observer: Ob
         except ProviderError:
             return None  # the ordinary way finds out what is wrong
         if fresh:
-            observer(Event(Kind.WAITING, detail=_NOT_YET))
+            if looks == 0:
+                observer(Event(Kind.WAITING, detail=_NOT_YET))
             await clock.sleep(_FRESH_MS / 1000 / _LOOKS)
     return Halt(HaltKind.OTHER_ACCOUNT, _message(recent, queue.identity))
 

@@ -131,10 +131,9 @@ def windows(attempts: Sequence[OpenAttempt], now_ms: int, settle_ms: int) -> lis
 def until_ms(one: OpenSubmit) -> int:
     """After this the request cannot leave: its connection was dropped, or its process is gone or past `send_by`."""
     latest_ms = one.send_by_ms + int(SUBMIT_TIMEOUT_S * 1000)
-    is_told = (
-        one.answered_ms is not None and one.answered_ms >= one.submitted_ms
-    )  # else the clock was set back meanwhile
-    return min(latest_ms, one.answered_ms or latest_ms) if is_told else latest_ms
+    if one.answered_ms is None or one.answered_ms < one.submitted_ms:  # the latter: the clock was set back meanwhile
+        return latest_ms
+    return min(latest_ms, one.answered_ms)
 
 
 def open_attempt(one: OpenSubmit) -> OpenAttempt:

@@ -237,16 +237,25 @@ async def test_answers_that_come_after_the_first_was_not_written_are_kept_as_wel
             raw = await super().api(method, path, **more)
             if path.startswith(f"{API}/kwaivgi/"):
                 asked.append(path)
-                await asyncio.sleep(0.2 if len(asked) == 1 else 1.5)
+                is_first = len(asked) == 1
+                if len(asked) == 3:
+                    all_asked.set()
+                await (all_asked if is_first else is_locked).wait()
+                for _ in range(
+                    0 if is_first else 100
+                ):  # turns of the loop: the first answer's group is under way by then
+                    await asyncio.sleep(0)
             return raw
 
     locks: list[sqlite3.Connection] = []
+    all_asked, is_locked = asyncio.Event(), asyncio.Event()
     watcher = Watcher()
 
     def lock(_: object) -> None:
         if not locks:
             locks.append(sqlite3.connect(shop.queue_path, isolation_level=None))
             locks[0].execute("BEGIN IMMEDIATE")
+            is_locked.set()
 
     watcher.on[Kind.ANSWERED] = lock
     async with emulated() as emulator:

@@ -62,7 +62,10 @@ async def test_another_accounts_key_within_five_minutes(shop: Shop) -> None:
         await run_shop(shop, emulator)  # b is bought with the right key
         shop.add("c")
         hasty = replace(surroundings(), clock=HastyClock(100))  # an account's own answer may lag for five minutes
-        result = await run_shop(shop, emulator, key=OTHER_KEY, outside=hasty)
+        watcher = Watcher()
+        result = await run_shop(shop, emulator, key=OTHER_KEY, outside=hasty, watcher=watcher)
+        said = [one.detail for one in watcher.of(Kind.WAITING) if "sees none of the predictions" in one.detail]
+        assert len(said) == 1
         again = await run_shop(shop, emulator, key=OTHER_KEY, outside=hasty)
         assert code_of(result) == ExitCode.KEY, (counts(result), counts(again), attempts(shop))
         assert other.submits == []
